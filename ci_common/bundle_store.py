@@ -20,11 +20,22 @@ class IncomingBundle(ABC):
         """Open for writing and reading, with seek."""
 
     @abstractmethod
+    def sync(self) -> None:
+        """Make the content durable ahead of `publish`, which holds a lock that others wait for.
+
+        Raises:
+            StorageFull: the disk can't take it.
+        """
+
+    @abstractmethod
     def publish(self, job_id: JobId) -> None:
         """Make it durable, then let it appear as the job's bundle, in one step.
 
+        Only for the transaction that makes the job: a bundle that is already there was left by a
+        process that died between this call and its commit, and is replaced.
+
         Raises:
-            AlreadyExists: the job has one.
+            StorageFull: the disk can't take it.
         """
 
     @abstractmethod

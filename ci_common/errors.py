@@ -8,7 +8,9 @@
     ├── NotPermitted          key missing, wrong, revoked or expired, or its user deactivated
     ├── FenceLost             this controller is no longer the leader; it must stop at once
     ├── StorageFull           below the reserve of free disk, or the database's log has grown too far
-    ├── SchemaMismatch        the database is older, newer or somebody else's
+    ├── StorageBusy           another process held the database's write lock for too long
+    ├── SchemaMismatch        the database is newer or somebody else's: this version can't use it
+    │   └── SchemaOutdated    it is older: the controller upgrades it, until then one waits
     └── EngineUnavailable     the container engine can't be reached or doesn't answer
 
 A message names the cause and, where there is one, the next step: it is shown to people as it is.
@@ -47,8 +49,16 @@ class StorageFull(CIError):
     """There is no room to accept more; what was accepted is safe."""
 
 
+class StorageBusy(CIError):
+    """Another process held the write lock for longer than we wait; nothing was changed."""
+
+
 class SchemaMismatch(CIError):
     """The database's schema isn't the one that this version works with; the file was not touched."""
+
+
+class SchemaOutdated(SchemaMismatch):
+    """The database is of an older version; it works again once the controller has upgraded it."""
 
 
 class EngineUnavailable(CIError):
