@@ -45,7 +45,7 @@ class AlreadyStarted(EngineRefused):
 
 
 class StartFailed(EngineRefused):
-    """Created but not startable: no python3 in the image, the network gone, no memory left, …"""
+    """Created but not startable: no python3 in the image, the network gone, no memory left."""
 
 
 class InUse(EngineRefused):
