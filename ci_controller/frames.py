@@ -35,7 +35,8 @@ FRAMES_VERSION: Final = 1
 MAX_LINE_BYTES: Final = 16 * 1024
 """Of a frame with its newline; the engine cuts longer lines."""
 
-_FRAME = re.compile(rb"([1-9][0-9]{0,14}) ([a-z]+) ([\x21-\x7e][\x20-\x7e]*)\n")
+_HEAD = re.compile(rb"([1-9][0-9]{0,14}) ([a-z]+) ")
+_JSON_OBJECT = re.compile(rb"\{[\x20-\x7e]*\}")
 _HIGHEST_COUNT = 1 << 31
 
 
@@ -153,10 +154,10 @@ class FrameDecoder:
 
     def _take_frame(self, line: bytes) -> bool:
         """Whether `line` made sense as a frame; if not, nothing has changed."""
-        match = _FRAME.fullmatch(line)
+        match = _HEAD.match(line)
         if match is None or int(match[1]) <= self._number:
             return False
-        if not self._take_payload(match[2].decode("ascii"), match[3]):
+        if not self._take_payload(match[2].decode("ascii"), line[match.end() : -1]):
             return False
         lost = int(match[1]) - self._number - 1
         if lost:
@@ -191,6 +192,8 @@ class FrameDecoder:
         try:
             data = binascii.a2b_base64(payload, strict_mode=True)
         except binascii.Error:
+            return False
+        if not data:
             return False
         if phase is not self._phase:
             self._end_text()
@@ -232,6 +235,8 @@ class FrameDecoder:
 
 
 def _json_object(payload: bytes) -> dict[str, object] | None:
+    if _JSON_OBJECT.fullmatch(payload) is None:
+        return None
     try:
         fields: object = json.loads(payload)
     except (ValueError, RecursionError):
