@@ -1,0 +1,94 @@
+"""What `ci-admin gc` removes, beside a running controller or after the last one has stopped.
+
+Everything removed here is either nobody's (bundles of ended jobs, volumes that neither a cache entry
+nor an unfinished job names) or a cache that the controller makes anew. A volume is made before the
+database names it, so that young ones are left alone.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from ci_admin.controller_sign import last_sign
+from ci_common.clock import utc_now
+from ci_common.errors import InvalidInput
+from ci_common.ids import VolumeName
+from ci_common.models import JobStatus
+from ci_common.repository import ControllerRepository
+from ci_controller.container_manager import ContainerManager
+from ci_controller.engine_errors import InUse
+from ci_persistence.bundle_files import DirectoryBundleStore
+from ci_persistence.data_paths import DataPaths
+
+_YOUNG = timedelta(hours=1)
+_MOST_UNFINISHED = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """How many of each were removed."""
+
+    bundles: int = 0
+    containers: int = 0
+    volumes: int = 0
+    images: int = 0
+    network: bool = False
+
+
+async def remove_unused(
+    repository: ControllerRepository, engine: ContainerManager, paths: DataPaths
+) -> Removed:
+    """Bundles and volumes that nobody needs; safe at any time."""
+    bundles = await _sweep_bundles(repository, paths)
+    before = utc_now() - _YOUNG
+    volumes = [each.name for each in await engine.list_volumes() if each.created_at < before]
+    needed = await _needed_volumes(repository)
+    removed = [name for name in volumes if name not in needed and await _remove_volume(engine, name)]
+    return Removed(bundles=bundles, volumes=len(removed))
+
+
+async def remove_everything(
+    repository: ControllerRepository, engine: ContainerManager, paths: DataPaths
+) -> Removed:
+    """All that the installation has in the engine; its data stays. Jobs that ran start again later.
+
+    Raises:
+        InvalidInput: a controller runs, which would make it all anew.
+    """
+    sign = last_sign(await repository.lease(), utc_now())
+    if sign.is_fresh:
+        raise InvalidInput(f"a controller runs ({sign.words}): stop it first")
+    bundles = await _sweep_bundles(repository, paths)
+    containers = await engine.list()
+    for container in containers:
+        await engine.remove(container.id)
+    volumes = await engine.list_volumes()
+    for volume in volumes:
+        await engine.remove_volume(volume.name)
+    images = await engine.list_job_images()
+    await engine.remove_network(images[0].name if images else None)
+    for image in images:
+        await engine.remove_image(image.id)
+    return Removed(bundles, len(containers), len(volumes), len(images), network=True)
+
+
+async def _sweep_bundles(repository: ControllerRepository, paths: DataPaths) -> int:
+    store = DirectoryBundleStore(paths.data_dir, await repository.instance_id())
+    return await repository.sweep_bundles(store)
+
+
+async def _needed_volumes(repository: ControllerRepository) -> set[VolumeName]:
+    unfinished = [
+        *await repository.running_jobs(),
+        *await repository.list_jobs(None, _MOST_UNFINISHED, status=JobStatus.QUEUED),
+    ]
+    named = {job.environment for job in unfinished} | {job.run.environment for job in unfinished if job.run}
+    cached = {entry.volume for entry in await repository.list_environments()}
+    return cached | {name for name in named if name is not None}
+
+
+async def _remove_volume(engine: ContainerManager, name: VolumeName) -> bool:
+    try:
+        await engine.remove_volume(name)
+    except InUse:
+        return False
+    return True
