@@ -97,9 +97,9 @@ class Installer:
 
     def create_venv(self) -> RunnerStep:
         """An empty virtual environment that works wherever it is mounted."""
-        return self._step(
-            UV, "venv", "--no-config", "--quiet", "--relocatable", "--python", PYTHON, self._venv
-        )
+        # uv makes its cache first, which may lie in the very folder: hence --allow-existing.
+        flags = ("--no-config", "--quiet", "--relocatable", "--allow-existing")
+        return self._step(UV, "venv", *flags, "--python", PYTHON, self._venv)
 
     def lay_over(self, lower: str) -> RunnerStep:
         """A virtual environment on top of the one at `lower`."""
@@ -107,7 +107,9 @@ class Installer:
 
     def install_packages(self, *, compile_bytecode: bool) -> RunnerStep:
         """All of `package_files`."""
-        arguments = ["--requirements", _config(REQUIREMENTS_FILE), "--constraints", _config(CONSTRAINTS_FILE)]
+        arguments = ["--requirements", _config(REQUIREMENTS_FILE)]
+        if self._requirements.constraints:
+            arguments += ["--constraints", _config(CONSTRAINTS_FILE)]
         if self._overrides():
             arguments += ["--overrides", _config(OVERRIDES_FILE)]
         if compile_bytecode:
@@ -138,16 +140,15 @@ class Installer:
         """Config files for `install_packages`; with `stubs`, projects are only stood in for."""
         requirements = self._requirements
         projects = self._stub_lines() if stubs else [_project_line(p) for p in requirements.local_projects]
-        files = {
-            REQUIREMENTS_FILE: _text(
-                [*requirements.sources.requirement_lines(), *requirements.packages, *projects]
-            ),
-            CONSTRAINTS_FILE: _text(requirements.constraints),
-        }
+        packages = [*requirements.sources.requirement_lines(), *requirements.packages, *projects]
+        files = {REQUIREMENTS_FILE: _text(packages)}
+        if requirements.constraints:
+            files[CONSTRAINTS_FILE] = _text(requirements.constraints)
         if stubs and requirements.local_projects:
             files[STUBS_FILE] = json.dumps(
                 {metadata.wheel_name: metadata.core_metadata() for _, metadata in _static(requirements)}
             )
+        if stubs and self._overrides():
             files[OVERRIDES_FILE] = _text(self._overrides())
         return files
 
@@ -172,11 +173,12 @@ class Installer:
         return f"{metadata.name}{_extras(extras)} @ file://{wheel}"
 
     def _overrides(self) -> list[str]:
-        # A version that isn't known satisfies whatever others ask for.
+        # A version that isn't known satisfies whatever others ask for. uv takes the override's extras in
+        # place of those asked for, so that the project's references to itself are followed here.
         extras: dict[ProjectMetadata, set[str]] = {}
         for project, metadata in _static(self._requirements):
             if metadata.version is None:
-                extras.setdefault(metadata, set()).update(project.extras)
+                extras.setdefault(metadata, set()).update(metadata.with_own_extras(project.extras))
         return [self._stub(metadata, sorted(names)) for metadata, names in extras.items()]
 
     def _install(self, *arguments: str) -> RunnerStep:

@@ -6,6 +6,7 @@ the table is not as the standard has it, there is no static metadata, and the ba
 
 import re
 import tomllib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -45,6 +46,23 @@ class ProjectMetadata:
             fields.append(f"Provides-Extra: {extra}")
             fields.extend(f"Requires-Dist: {_under(requirement, extra)}" for requirement in requirements)
         return "\n".join(["Metadata-Version: 2.3", *fields, ""])
+
+    def with_own_extras(self, extras: Iterable[str]) -> frozenset[str]:
+        """`extras` and those that they, or the dependencies, ask of the project itself."""
+        known = dict(self.extras)
+        found: set[str] = set()
+        pending = [*extras, *self._asked_of_itself(self.dependencies)]
+        while pending:
+            extra = pending.pop()
+            if extra not in found:
+                found.add(extra)
+                pending.extend(self._asked_of_itself(known.get(extra, ())))
+        return frozenset(found)
+
+    def _asked_of_itself(self, requirements: Iterable[str]) -> Iterator[str]:
+        for requirement in map(Requirement, requirements):
+            if canonicalize_name(requirement.name) == self.name:
+                yield from map(canonicalize_name, requirement.extras)
 
     @property
     def wheel_name(self) -> str:
