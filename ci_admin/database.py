@@ -9,7 +9,7 @@ import click
 
 from ci_admin.options import chosen_db_path
 from ci_common.repository import ControllerRepository
-from ci_persistence import data_paths, migrations_runner
+from ci_persistence import data_paths
 from ci_persistence.data_paths import DataPaths
 from ci_persistence.sqlite_repository import SQLiteJobRepository
 
@@ -28,12 +28,11 @@ def run(work: Work[Result]) -> Result:
 
 
 async def _run(db_path: Path, work: Work[Result]) -> Result:
-    change = await migrations_runner.create_if_empty(db_path)
-    if change.created:
-        click.echo(f"Created the database {db_path}", err=True)
     repository = SQLiteJobRepository(db_path)
-    await repository.initialize()
     try:
+        await repository.initialize()
+        if repository.created:
+            click.echo(f"Created the database {db_path}", err=True)
         return await work(repository)
     finally:
         await repository.close()
