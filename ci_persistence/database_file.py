@@ -51,10 +51,24 @@ def foreign(db_path: Path) -> SchemaMismatch:
     )
 
 
+def size_bytes(db_path: Path) -> int:
+    """Of the database without its write-ahead log; 0 where there is no file."""
+    return _size_bytes(db_path)
+
+
+def wal_bytes(db_path: Path) -> int:
+    """Of the write-ahead log, which stays as large as it ever was until it is moved whole."""
+    return _size_bytes(db_path.with_name(db_path.name + "-wal"))
+
+
 def _is_being_restored(db_path: Path) -> bool:
     # Power was lost while the schema was made: SQLite undoes that by its journal when it opens the
     # file, and until then the first page may be missing.
+    return _size_bytes(db_path.with_name(db_path.name + "-journal")) > 0
+
+
+def _size_bytes(path: Path) -> int:
     try:
-        return db_path.with_name(db_path.name + "-journal").stat().st_size > 0
+        return path.stat().st_size
     except FileNotFoundError:
-        return False
+        return 0

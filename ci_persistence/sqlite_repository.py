@@ -35,6 +35,7 @@ from ci_common.models import (
 from ci_common.repository import QueueCounts, Repository
 from ci_persistence import accounts, activation, environments, job_reads, job_writes, leases
 from ci_persistence.connections import Work
+from ci_persistence.database_file import wal_bytes
 from ci_persistence.migrations_runner import create_if_empty
 from ci_persistence.readers import Readers
 from ci_persistence.transaction import Durability, Transaction, TransactionWork
@@ -276,11 +277,10 @@ class SQLiteJobRepository(Repository):
         return await self._write(lambda tx: job_writes.sweep_bundles(tx, bundles))
 
     def _require_room(self) -> None:
-        assert self._parts is not None, "the repository is not open"
-        wal_bytes = self._parts[1].wal_bytes()
-        if wal_bytes > self._wal_limit_bytes:
+        log_bytes = wal_bytes(self._db_path)
+        if log_bytes > self._wal_limit_bytes:
             raise StorageFull(
-                f"the write-ahead log of {self._db_path} has grown to {wal_bytes} bytes: ci-controller "
+                f"the write-ahead log of {self._db_path} has grown to {log_bytes} bytes: ci-controller "
                 "must run, which moves it into the database"
             )
 

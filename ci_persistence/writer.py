@@ -15,6 +15,7 @@ from typing import Self, TypeVar
 
 from ci_persistence.announcements import Announcer, Audience
 from ci_persistence.connections import Connection, Work, is_busy, open_writer, translated
+from ci_persistence.database_file import wal_bytes
 from ci_persistence.migrations_runner import check_version
 from ci_persistence.transaction import Durability, Transaction, TransactionWork
 
@@ -38,7 +39,6 @@ class Writer:
     ) -> None:
         self._connection = connection
         self._db_path = db_path
-        self._wal_path = db_path.with_name(db_path.name + "-wal")
         self._announcer = Announcer(db_path)
         self._owns_checkpoints = owns_checkpoints
         self._busy_seconds = busy_seconds
@@ -61,13 +61,6 @@ class Writer:
             await self._checkpoint_task
         await self._connection.close()
         self._announcer.close()
-
-    def wal_bytes(self) -> int:
-        """Size of the write-ahead log at present."""
-        try:
-            return self._wal_path.stat().st_size
-        except FileNotFoundError:
-            return 0
 
     async def write(
         self, work: TransactionWork[Result], durability: Durability = Durability.PROCESS
@@ -146,7 +139,7 @@ class Writer:
             and not self._is_closing
             and self._checkpoint_task is None
             and time.monotonic() >= self._next_checkpoint
-            and self.wal_bytes() >= CHECKPOINT_BYTES
+            and wal_bytes(self._db_path) >= CHECKPOINT_BYTES
         ):
             self._checkpoint_task = asyncio.get_running_loop().create_task(self._checkpoint())
 
