@@ -8,8 +8,8 @@ used is noted in the background, at most once a minute: no request waits for it.
 import asyncio
 import hmac
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from ci_common.api_keys import digest_of, is_well_formed, prefix_of
@@ -25,14 +25,23 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class Credential:
+    """What is left of a key once it has been read: enough to judge it again, not to use it."""
+
+    prefix: str
+    digest: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """A user with the key that proved it."""
 
     user: User
     key: APIKey
+    credential: Credential
 
 
-def key_in_header(authorization: str | None) -> str:
+def credential_in(authorization: str | None) -> Credential:
     """The key in an `Authorization` header.
 
     Raises:
@@ -46,11 +55,11 @@ def key_in_header(authorization: str | None) -> str:
     text = text.strip()
     if not is_well_formed(text):
         raise NotPermitted("the API key is not valid: one has 'ci_' and 43 characters")
-    return text
+    return Credential(prefix=prefix_of(text), digest=digest_of(text))
 
 
-def judge(candidates: list[StoredKey], digest: bytes, now: datetime) -> Caller:
-    """The caller whose key has `digest`, if it is good. Pure.
+def judge(candidates: Sequence[StoredKey], credential: Credential, now: datetime) -> Caller:
+    """The caller whose key it is, if it is good. Pure.
 
     Raises:
         NotPermitted: unknown, revoked or expired, or its user is deactivated.
@@ -58,7 +67,7 @@ def judge(candidates: list[StoredKey], digest: bytes, now: datetime) -> Caller:
     found: StoredKey | None = None
     for candidate in candidates:
         # All are compared, so that the time taken doesn't tell which one was near.
-        if hmac.compare_digest(candidate.digest, digest):
+        if hmac.compare_digest(candidate.digest, credential.digest):
             found = candidate
     if found is None:
         raise NotPermitted("the API key is not valid")
@@ -68,7 +77,7 @@ def judge(candidates: list[StoredKey], digest: bytes, now: datetime) -> Caller:
         raise NotPermitted("the API key has expired")
     if not found.user.is_active:
         raise NotPermitted("the user has been deactivated")
-    return Caller(user=found.user, key=found.key)
+    return Caller(user=found.user, key=found.key, credential=credential)
 
 
 class Authenticator:
@@ -90,18 +99,18 @@ class Authenticator:
         Raises:
             NotPermitted: it proves none.
         """
-        caller = await self.check(key_in_header(authorization))
+        caller = await self.check(credential_in(authorization))
         self._note_use(caller.key)
         return caller
 
-    async def check(self, text: str) -> Caller:
+    async def check(self, credential: Credential) -> Caller:
         """The caller that a key proves at present; it doesn't count as a use.
 
         Raises:
             NotPermitted: it proves none.
         """
-        candidates = await self._accounts.keys_with_prefix(prefix_of(text))
-        return judge(list(candidates), digest_of(text), self._now())
+        candidates = await self._accounts.keys_with_prefix(credential.prefix)
+        return judge(candidates, credential, self._now())
 
 
 class KeyUseRecorder:

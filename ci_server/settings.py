@@ -15,20 +15,24 @@ class ServerSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True)
 
-    max_upload_bytes: int = Field(8 << 30, gt=0, description="Largest archive that is accepted.")
-    max_unpacked_bytes: int = Field(16 << 30, gt=0, description="Most that an archive may unpack to.")
-    max_bundle_entries: int = Field(250_000, gt=0, description="Most files and folders in an archive.")
+    max_upload_bytes: int = Field(default=8 << 30, gt=0, description="Largest archive that is accepted.")
+    max_unpacked_bytes: int = Field(default=16 << 30, gt=0, description="Most that an archive may unpack to.")
+    max_bundle_entries: int = Field(
+        default=250_000, gt=0, description="Most files and folders in an archive."
+    )
     upload_idle_seconds: float = Field(
-        60.0, gt=0, description="An upload of which nothing comes for so long is given up."
+        default=60.0, gt=0, description="An upload of which nothing comes for so long is given up."
     )
     upload_min_bytes_per_second: int = Field(
-        1024, ge=0, description="An upload slower than this on average is given up; 0 allows any."
+        default=1024, ge=0, description="An upload slower than this on average is given up; 0 allows any."
     )
     stream_ping_seconds: float = Field(
-        15.0, gt=0, description="Time between two comments that keep an event stream's connection open."
+        default=15.0,
+        gt=0,
+        description="Time between two comments that keep an event stream's connection open.",
     )
     stream_send_seconds: float = Field(
-        60.0, gt=0, description="An event stream whose reader takes nothing for so long is closed."
+        default=60.0, gt=0, description="An event stream whose reader takes nothing for so long is closed."
     )
 
     def bundle_limits(self) -> BundleLimits:

@@ -1,0 +1,1 @@
+"""The calls, by their nouns; `ci_server.factory` puts them together."""

@@ -1,0 +1,46 @@
+"""Where the server's data come from: the one place that knows which persistence is behind it."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+
+from ci_common.bundle_store import BundleStore
+from ci_common.repository import JobRepository
+from ci_persistence.announcements import Audience
+from ci_persistence.bundle_files import DirectoryBundleStore
+from ci_persistence.change_feed import ChangeFeed
+from ci_persistence.data_paths import DataPaths
+from ci_persistence.sqlite_repository import SQLiteJobRepository
+from ci_server.stream_hub import WakeSource
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Opened and ready."""
+
+    jobs: JobRepository
+    bundles: BundleStore
+    changes: WakeSource
+
+
+StorageOpener = Callable[[], AbstractAsyncContextManager[Storage]]
+"""Opens it, and closes it at the context's end; raises SchemaMismatch while it can't be used."""
+
+
+def sqlite_storage(paths: DataPaths) -> StorageOpener:
+    """The storage of one installation on this machine."""
+
+    @asynccontextmanager
+    async def opened() -> AsyncGenerator[Storage]:
+        repository = SQLiteJobRepository(str(paths.db_path))
+        feed = ChangeFeed(paths.db_path, Audience.SERVER)
+        try:
+            await repository.initialize()
+            bundles = DirectoryBundleStore(paths.data_dir, await repository.instance_id())
+            await feed.start()
+            yield Storage(jobs=repository, bundles=bundles, changes=feed.subscribe(None))
+        finally:
+            await feed.close()
+            await repository.close()
+
+    return opened
