@@ -8,7 +8,7 @@ database names it, so that young ones are left alone.
 from dataclasses import dataclass
 from datetime import timedelta
 
-from ci_admin.controller_sign import last_sign
+from ci_admin.controller_sign import holder_of
 from ci_common.clock import utc_now
 from ci_common.errors import InvalidInput
 from ci_common.ids import VolumeName
@@ -16,6 +16,7 @@ from ci_common.models import JobStatus
 from ci_common.repository import ControllerRepository
 from ci_controller.container_manager import ContainerManager
 from ci_controller.engine_errors import InUse
+from ci_controller.leadership import is_alive
 from ci_persistence.bundle_files import DirectoryBundleStore
 from ci_persistence.data_paths import DataPaths
 
@@ -54,9 +55,9 @@ async def remove_everything(
     Raises:
         InvalidInput: a controller runs, which would make it all anew.
     """
-    sign = last_sign(await repository.lease(), utc_now())
-    if sign.is_fresh:
-        raise InvalidInput(f"a controller runs ({sign.words}): stop it first")
+    holder = holder_of(await repository.lease())
+    if holder is not None and is_alive(holder):
+        raise InvalidInput(f"a controller runs as process {holder.pid}: stop it first")
     bundles = await _sweep_bundles(repository, paths)
     containers = await engine.list()
     for container in containers:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ci_admin import database, output
-from ci_admin.controller_sign import Sign, last_sign
+from ci_admin.controller_sign import Sign, holder_of, last_sign
 from ci_admin.options import database_option, json_option
 from ci_common.clock import utc_now
 from ci_common.errors import CIError
@@ -17,13 +17,13 @@ from ci_common.models import Lease
 from ci_common.repository import ControllerRepository, QueueCounts
 from ci_controller.container_manager import ContainerManager
 from ci_controller.engine_status import EngineStatus
+from ci_controller.leadership import is_alive
 from ci_persistence.data_paths import DataPaths
+from ci_persistence.database_info import DatabaseInfo, database_info
 
 
 @dataclass(frozen=True, slots=True)
 class _Disk:
-    database_bytes: int
-    log_bytes: int
     bundles_bytes: int
     free_bytes: int
     total_bytes: int
@@ -37,6 +37,7 @@ class _Report:
     queue: QueueCounts
     engine: EngineStatus | str
     """Or why it can't be asked."""
+    database: DatabaseInfo
     disk: _Disk
 
 
@@ -49,13 +50,16 @@ def status(as_json: bool) -> None:
 
     async def look(repository: ControllerRepository) -> _Report:
         lease = await repository.lease()
+        holder = holder_of(lease)
+        lives = holder is not None and is_alive(holder)
         instance = await repository.instance_id()
         return _Report(
             instance=instance,
             lease=lease,
-            sign=last_sign(lease, utc_now()),
+            sign=last_sign(lease, holder_lives=lives, now=utc_now()),
             queue=await repository.queue_counts(),
             engine=await _ask_engine(instance),
+            database=database_info(paths.db_path),
             disk=_look_at_disk(paths),
         )
 
@@ -76,10 +80,7 @@ async def _ask_engine(instance: InstanceId) -> EngineStatus | str:
 
 def _look_at_disk(paths: DataPaths) -> _Disk:
     usage = shutil.disk_usage(paths.data_dir if paths.data_dir.exists() else paths.db_path.parent)
-    log = paths.db_path.with_name(paths.db_path.name + "-wal")
     return _Disk(
-        database_bytes=paths.db_path.stat().st_size,
-        log_bytes=_size_bytes(log),
         bundles_bytes=sum(_size_bytes(path) for path in (paths.data_dir / "bundles").rglob("*.zip")),
         free_bytes=usage.free,
         total_bytes=usage.total,
@@ -97,7 +98,7 @@ def _described(report: _Report, paths: DataPaths) -> dict[str, object]:
     lease = report.lease
     holder = None if lease is None else lease.holder
     return {
-        "database": str(paths.db_path),
+        "database": {"path": str(paths.db_path), **asdict(report.database)},
         "data_dir": str(paths.data_dir),
         "instance": report.instance,
         "controller": {
@@ -118,9 +119,10 @@ def _described(report: _Report, paths: DataPaths) -> dict[str, object]:
 
 def _worded(report: _Report, paths: DataPaths) -> Mapping[str, str]:
     disk = report.disk
-    database_size = f"{output.size(disk.database_bytes)}, log {output.size(disk.log_bytes)}"
+    stored = report.database
+    sizes = f"{output.size(stored.database_bytes)} and a log of {output.size(stored.wal_bytes)}"
     return {
-        "Database": f"{paths.db_path} ({database_size})",
+        "Database": f"{paths.db_path}, {sizes}, SQLite {stored.sqlite_version}",
         "Instance": report.instance,
         "Controller": report.sign.words,
         "Queue": f"{report.queue.queued} queued, {report.queue.running} running",
