@@ -38,7 +38,6 @@ def job_environment(
         "CI": "true",
         "TZ": "UTC",
         "LANG": "C.UTF-8",
-        "LC_ALL": "C.UTF-8",
         "PYTHONUNBUFFERED": "1",
         "COLUMNS": str(options.columns or DEFAULT_COLUMNS),
         "PYTHON_CPU_COUNT": processors,

@@ -7,7 +7,7 @@ never into an argument, a label or the environment of a container.
 
 import configparser
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ci_common.bundle_paths import shown
 from ci_common.errors import InvalidInput
@@ -22,16 +22,16 @@ _FALSE = frozenset({"0", "n", "no", "f", "false", "off"})
 class PackageSources:
     """pip's settings of package finding; what is empty is pip's default."""
 
-    index_urls: tuple[str, ...] = ()
+    index_urls: tuple[str, ...] = field(default=(), repr=False)
     """The main index first; empty: PyPI, unless `no_index`."""
     no_index: bool = False
-    find_links: tuple[str, ...] = ()
+    find_links: tuple[str, ...] = field(default=(), repr=False)
     no_binary: tuple[str, ...] = ()
     only_binary: tuple[str, ...] = ()
     prereleases: bool = False
     require_hashes: bool = False
     trusted_hosts: tuple[str, ...] = ()
-    proxy: str | None = None
+    proxy: str | None = field(default=None, repr=False)
     timeout_seconds: int | None = None
 
     def with_line(self, line: Line, find_links: tuple[str, ...]) -> "PackageSources":

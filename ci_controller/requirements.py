@@ -321,9 +321,9 @@ def _is_path(place: str) -> bool:
 def _inside(path: str, base: str, where: str) -> str:
     """`path`, found from the folder `base`, relative to the project's root."""
     if posixpath.isabs(path):
-        path = posixpath.relpath(path, WORKSPACE)
-        base = ""
-    joined = posixpath.normpath(posixpath.join(base, path))
+        joined = posixpath.relpath(path, WORKSPACE)
+    else:
+        joined = posixpath.normpath(posixpath.join(base, path))
     if joined == ".." or joined.startswith("../"):
         raise InvalidInput(f"{where}: {shown(path)} lies outside of the project, which alone is sent")
     return joined
