@@ -1,0 +1,89 @@
+"""Finds what nothing refers to any more: containers, volumes, environments past their age, bundles.
+
+Listings only raise suspicion; a container is removed in its job's own turn, after a fresh look, because
+a listing may show one that is just being bound. Volumes and bundles that are in use are protected by the
+engine and by the database's write lock.
+"""
+
+import logging
+from datetime import timedelta
+
+from ci_common.bundle_store import BundleStore
+from ci_common.clock import utc_now
+from ci_common.ids import Fence, VolumeName
+from ci_common.models import JobStatus
+from ci_common.repository import ControllerRepository
+from ci_controller.container_manager import ContainerManager
+from ci_controller.container_view import Role
+from ci_controller.engine_errors import InUse
+from ci_controller.environments import is_fresh
+from ci_controller.launcher import Launcher
+from ci_controller.reconciler import Reconciler
+from ci_controller.settings import ControllerSettings
+
+SWEEP_SECONDS = 60.0
+HELPER_AGE_SECONDS = 1800.0
+
+_log = logging.getLogger(__name__)
+
+
+class Housekeeping:
+    """Cleans up for one leadership."""
+
+    def __init__(
+        self,
+        repository: ControllerRepository,
+        manager: ContainerManager,
+        bundles: BundleStore,
+        launcher: Launcher,
+        reconciler: Reconciler,
+        settings: ControllerSettings,
+        fence: Fence,
+    ) -> None:
+        self._repository = repository
+        self._manager = manager
+        self._bundles = bundles
+        self._launcher = launcher
+        self._reconciler = reconciler
+        self._max_age = timedelta(seconds=settings.env_max_age_seconds)
+        self._fence = fence
+
+    async def look_at_containers(self) -> None:
+        """Give a turn to every job that has a container which it isn't bound to."""
+        views = await self._manager.list()
+        now = utc_now()
+        jobs = await self._repository.jobs_by_id([view.job_id for view in views if view.job_id is not None])
+        for view in views:
+            if view.job_id is None or view.role not in {Role.JOB, Role.INSTALL}:
+                if now - view.created_at > timedelta(seconds=HELPER_AGE_SECONDS):
+                    await self._manager.remove(view.id)
+                continue
+            job = jobs.get(view.job_id)
+            run = None if job is None or job.status is JobStatus.COMPLETED else job.run
+            if run is None or run.container_id != view.id:
+                self._reconciler.suspect(view.job_id, view.id)
+
+    async def sweep(self) -> None:
+        """Remove environments past their age, volumes without one, and bundles without a job."""
+        for environment in await self._repository.list_environments():
+            if not is_fresh(environment, utc_now(), self._max_age):
+                await self._repository.forget_environment(self._fence, environment.volume)
+        await self._sweep_volumes()
+        await self._repository.sweep_bundles(self._bundles)
+
+    async def _sweep_volumes(self) -> None:
+        # In this order: what is bound or becomes an environment after the listing is not in it.
+        found = {view.name for view in await self._manager.list_volumes()}
+        for name in found - await self._volumes_in_use():
+            try:
+                await self._manager.remove_volume(name)
+            except InUse as problem:
+                _log.debug("volume %s is still used: %s", name, problem)
+
+    async def _volumes_in_use(self) -> set[VolumeName]:
+        in_use = {environment.volume for environment in await self._repository.list_environments()}
+        for job in await self._repository.running_jobs():
+            in_use |= {job.environment} if job.environment is not None else set[VolumeName]()
+            if job.run is not None and job.run.environment is not None:
+                in_use.add(job.run.environment)
+        return in_use | self._launcher.volumes_in_hand
