@@ -10,8 +10,7 @@ from pydantic import ValidationError
 
 from ci_persistence import data_paths
 from ci_server.factory import create_app
-from ci_server.schemas import explained
-from ci_server.settings import ServerSettings, described_settings
+from ci_server.settings import ServerSettings, described_settings, variable_of
 from ci_server.storage import sqlite_storage
 
 _GRACE_SECONDS = 30
@@ -57,5 +56,6 @@ def _settings() -> ServerSettings:
     try:
         return ServerSettings()
     except ValidationError as error:
-        click.echo(f"ci-server: a setting is not acceptable: {explained(error)}", err=True)
+        for fault in error.errors():
+            click.echo(f"ci-server: {variable_of(str(fault['loc'][0]))}: {fault['msg']}", err=True)
         sys.exit(_EXIT_BAD_USE)

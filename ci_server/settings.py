@@ -40,7 +40,12 @@ class ServerSettings(BaseSettings):
         return BundleLimits(max_entries=self.max_bundle_entries, max_unpacked_bytes=self.max_unpacked_bytes)
 
 
+def variable_of(field: str) -> str:
+    """The environment variable that a field is read from."""
+    return _PREFIX + field.upper()
+
+
 def described_settings() -> Iterator[tuple[str, str, str]]:
     """Name of the environment variable, default and description of each setting."""
     for name, field in ServerSettings.model_fields.items():
-        yield _PREFIX + name.upper(), str(field.default), field.description or ""
+        yield variable_of(name), str(field.default), field.description or ""

@@ -1,5 +1,6 @@
 """Where the server's data come from: the one place that knows which persistence is behind it."""
 
+import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from ci_persistence.change_feed import ChangeFeed
 from ci_persistence.data_paths import DataPaths
 from ci_persistence.sqlite_repository import SQLiteJobRepository
 from ci_server.stream_hub import WakeSource
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +35,12 @@ def sqlite_storage(paths: DataPaths) -> StorageOpener:
 
     @asynccontextmanager
     async def opened() -> AsyncGenerator[Storage]:
-        repository = SQLiteJobRepository(str(paths.db_path))
+        repository = SQLiteJobRepository(paths.db_path)
         feed = ChangeFeed(paths.db_path, Audience.SERVER)
         try:
             await repository.initialize()
+            if repository.created:
+                _log.warning("created the database %s", paths.db_path)
             bundles = DirectoryBundleStore(paths.data_dir, await repository.instance_id())
             await feed.start()
             yield Storage(jobs=repository, bundles=bundles, changes=feed.subscribe(None))
