@@ -97,8 +97,12 @@ def requeue(
     events: list[EventData] = [] if notice is None else [notice_data(notice)]
     if job.cancel_reason is not None:
         return _completed(job, Verdict(Outcome.CANCELLED, reason=job.cancel_reason), events, now)
+    # What was installed for it may be what was lost: the cache is asked anew.
     waits = replace(
-        _moved(job, JobStatus.QUEUED), run=None, attempt=job.attempt + 1 if uses_attempt else job.attempt
+        _moved(job, JobStatus.QUEUED),
+        run=None,
+        environment=None,
+        attempt=job.attempt + 1 if uses_attempt else job.attempt,
     )
     return _told(waits, [*events, status_data(JobStatus.QUEUED)])
 
