@@ -17,7 +17,7 @@ Made on the event loop that uses it; the connection itself is made by the first 
 
 import os
 import signal as signals
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -28,12 +28,9 @@ from ci_controller.container_view import ContainerView
 from ci_controller.containers import Containers
 from ci_controller.engine_address import EngineAddress
 from ci_controller.engine_calls import EngineCalls, TimeLimits
-from ci_controller.images import BaseImage, Images, JobImage
-from ci_controller.network import NetworkPolicy, NetworkState, Networks
+from ci_controller.images import BaseImage, Images, JobImage, Report
+from ci_controller.network import NetworkPolicy, Networks, NetworkState
 from ci_controller.volumes import Volumes, VolumeView
-
-Report = Callable[[str], None]
-"""Takes one line for people about what a slow step is doing; called on the event loop."""
 
 
 class ContainerManager:
@@ -197,7 +194,7 @@ class ContainerManager:
         Raises:
             ImageBuildFailed: no way led to it; the message says what to do.
         """
-        return await base_image.ensure(self._images, python, report)
+        return await base_image.ensure(self._images, self._containers, python, report)
 
     async def build_base_image(self, python: str | None, report: Report) -> BaseImage:
         """Make it anew, also where there is one.
@@ -205,7 +202,7 @@ class ContainerManager:
         Raises:
             ImageBuildFailed: no way led to it; the message says what to do.
         """
-        return await base_image.build(self._images, python, report)
+        return await base_image.build(self._images, self._containers, python, report)
 
     async def list_base_images(self) -> Sequence[BaseImage]:
         """The shared base images, newest first."""

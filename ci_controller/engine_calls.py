@@ -9,6 +9,7 @@ time-out. Only parts of `container_manager` call this.
 """
 
 import asyncio
+import json
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -27,7 +28,13 @@ from ci_controller.threads import in_thread
 _CONNECTIONS_KEPT = 64
 
 Query = Mapping[str, str | int | bool]
-Body = bytes | IO[bytes] | Iterable[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Tar:
+    """A body that is an archive, sent as it is read."""
+
+    data: IO[bytes] | Iterable[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +56,7 @@ class Answer:
     """What the engine said, whatever the status."""
 
     status: int
-    json: object
-    """The decoded body; None where it has none, the text where it isn't JSON."""
+    content: bytes
 
     @property
     def ok(self) -> bool:
@@ -58,14 +64,23 @@ class Answer:
         return self.status < 400
 
     @property
+    def json(self) -> object:
+        """The body, decoded; None where it isn't JSON."""
+        try:
+            decoded: object = json.loads(self.content)
+        except ValueError:
+            return None
+        return decoded
+
+    @property
     def object(self) -> engine_json.Json:
         """The body as a JSON object, else an empty one."""
-        return self.json if engine_json.is_mapping(self.json) else {}
+        return engine_json.parsed(self.content)
 
     @property
     def message(self) -> str:
         """Why the engine refused."""
-        said = engine_json.text(self.object, "message") or (self.json if isinstance(self.json, str) else "")
+        said = engine_json.text(self.object, "message") or self.content.decode(errors="replace")
         return said.strip() or f"status {self.status} without a reason"
 
     def accepted(self, what: str) -> "Answer":
@@ -104,10 +119,10 @@ class EngineCalls:
         return await self.request("GET", path, query, limit_seconds=self.limits.look_seconds)
 
     async def change(
-        self, method: str, path: str, query: Query | None = None, json: engine_json.Json | None = None
+        self, method: str, path: str, query: Query | None = None, body: engine_json.Json | None = None
     ) -> Answer:
         """A call that makes, changes or removes something."""
-        return await self.request(method, path, query, json=json, limit_seconds=self.limits.change_seconds)
+        return await self.request(method, path, query, body=body, limit_seconds=self.limits.change_seconds)
 
     async def request(
         self,
@@ -115,8 +130,7 @@ class EngineCalls:
         path: str,
         query: Query | None = None,
         *,
-        json: engine_json.Json | None = None,
-        body: Body | None = None,
+        body: engine_json.Json | Tar | None = None,
         limit_seconds: float,
     ) -> Answer:
         """Any call; its answer is read whole.
@@ -128,11 +142,18 @@ class EngineCalls:
         def ask() -> Answer:
             client = self._connected(limit_seconds)
             url = f"{client.base_url}/v{client.api_version}{path}"
-            headers = None if body is None else {"Content-Type": "application/x-tar"}
+            archive = body if isinstance(body, Tar) else None
+            described = None if isinstance(body, Tar) else body
             with client.request(
-                method, url, params=query, json=json, data=body, headers=headers, timeout=limit_seconds
+                method,
+                url,
+                params=query,
+                json=described,
+                data=None if archive is None else archive.data,
+                headers=None if archive is None else {"Content-Type": "application/x-tar"},
+                timeout=limit_seconds,
             ) as response:
-                return _answer(response)
+                return Answer(response.status_code, response.content)
 
         what = f"{method} {path}"
         try:
@@ -164,12 +185,3 @@ class EngineCalls:
             present = self._client
         made.close()
         return present
-
-
-def _answer(response: requests.Response) -> Answer:
-    if not response.content:
-        return Answer(response.status_code, None)
-    try:
-        return Answer(response.status_code, response.json())
-    except requests.JSONDecodeError:
-        return Answer(response.status_code, response.text)

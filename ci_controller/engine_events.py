@@ -34,21 +34,7 @@ async def _events(
     async with open_stream(address, "GET", "/events", query, limit_seconds=limits.look_seconds) as stream:
         if stream.status != 200:
             raise EngineUnavailable(f"the engine gave no events: {await stream.refusal()}")
-        rest = b""
-        async for piece in stream.pieces():
-            *lines, rest = (rest + piece).split(b"\n")
-            for line in lines:
-                if container_id := container_of(line):
-                    yield container_id
+        async for event in stream.json_lines():
+            if container_id := engine_json.text(engine_json.mapping(event, "Actor"), "ID"):
+                yield ContainerId(container_id)
     raise EngineUnavailable("the engine ended its stream of events")
-
-
-def container_of(line: bytes) -> ContainerId | None:
-    """The container that an event tells of; None where it makes no sense."""
-    try:
-        event: object = json.loads(line)
-    except ValueError:
-        return None
-    if not engine_json.is_mapping(event):
-        return None
-    return ContainerId(engine_json.text(engine_json.mapping(event, "Actor"), "ID")) or None

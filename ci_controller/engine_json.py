@@ -4,6 +4,7 @@ Engines of different versions leave things out or send null, so that no field ma
 whoever can't do without one checks for the neutral value.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeGuard
@@ -19,6 +20,15 @@ def is_mapping(value: object) -> TypeGuard[Mapping[str, object]]:
 
 def _is_list(value: object) -> TypeGuard[list[object]]:
     return isinstance(value, list)
+
+
+def parsed(data: bytes) -> Json:
+    """The JSON object in `data`, else an empty one."""
+    try:
+        decoded: object = json.loads(data)
+    except ValueError:
+        return {}
+    return decoded if is_mapping(decoded) else {}
 
 
 def mapping(source: Json, key: str) -> Json:

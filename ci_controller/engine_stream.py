@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from ci_common.errors import EngineUnavailable
+from ci_controller import engine_json
 from ci_controller.engine_address import EngineAddress
 from ci_controller.http_body import ChunkedBody, MalformedBody
 
@@ -51,14 +52,25 @@ class EngineStream:
         if body is not None:
             raise EngineUnavailable(f"the engine at {self.url} closed the connection")
 
+    async def json_lines(self) -> AsyncGenerator[engine_json.Json, None]:
+        """The JSON objects in a body that has one in each line; what is none is left out."""
+        rest = b""
+        async for piece in self.pieces():
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                decoded = engine_json.parsed(line)
+                if decoded:
+                    yield decoded
+
     async def refusal(self) -> str:
-        """The body of an answer that refuses."""
+        """Why the engine refused, in its own words."""
         said = b""
         async for piece in self.pieces():
             said += piece
             if len(said) > _LARGEST_ERROR_BYTES:
                 break
-        return said.decode(errors="replace").strip()
+        text = said.decode(errors="replace").strip()
+        return engine_json.text(engine_json.parsed(said), "message") or text
 
 
 @asynccontextmanager

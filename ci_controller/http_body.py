@@ -76,9 +76,9 @@ class ChunkedBody:
 
 
 class Demultiplexer:
-    """Takes the payload of one stream out of the engine's frames; drops that of the others."""
+    """Takes the payload of one stream (None: of all) out of the engine's frames; drops the rest."""
 
-    def __init__(self, stream: int = STDOUT) -> None:
+    def __init__(self, stream: int | None = STDOUT) -> None:
         self._stream = stream
         self._head = b""
         self._missing = 0
@@ -101,7 +101,7 @@ class Demultiplexer:
                     break
                 if data[at] > 3 or data[at + 1 : at + 4] != b"\0\0\0":
                     raise MalformedBody(f"{data[at : at + _HEAD_BYTES]!r} is no frame's head")
-                self._wanted = data[at] == self._stream
+                self._wanted = self._stream is None or data[at] == self._stream
                 self._missing = int.from_bytes(data[at + 4 : at + _HEAD_BYTES], "big")
                 at += _HEAD_BYTES
                 continue
@@ -111,8 +111,3 @@ class Demultiplexer:
             self._missing -= taken
             at += taken
         return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    @property
-    def between_frames(self) -> bool:
-        """Nothing of an unfinished frame is held."""
-        return not self._head and self._missing == 0

@@ -16,6 +16,7 @@ from ci_controller.containers import Containers
 from ci_controller.engine_calls import EngineCalls
 from ci_controller.engine_errors import EngineRefused
 from ci_controller.helper_container import helper_config, helper_name
+from ci_controller.http_body import Demultiplexer
 
 _PROBE_SECONDS = 60
 _PROBE_ISOLATED = 10
@@ -142,6 +143,5 @@ async def _listener_container(
 async def output_of(calls: EngineCalls, container: str) -> str:
     """The last words of a helper container, in one line for people."""
     answer = await calls.look(f"/containers/{container}/logs", {"stdout": 1, "stderr": 1})
-    # The frames' heads are dropped by hand: this is a line or two for people, not output to be kept.
-    text = answer.json if isinstance(answer.json, str) else ""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:500]
+    text = Demultiplexer(stream=None).feed(answer.content).decode(errors="replace")
+    return " ".join(text.split())[-500:]

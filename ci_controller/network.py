@@ -100,7 +100,7 @@ class Networks:
         gateway = await self._gateway()
         if gateway is not None:
             return gateway
-        answer = await self._calls.change("POST", "/networks/create", json=self._description())
+        answer = await self._calls.change("POST", "/networks/create", body=self._description())
         if answer.status != 409:
             answer.accepted(f"create network {self.name}")
         gateway = await self._gateway()

@@ -34,7 +34,7 @@ class Volumes:
     async def create(self, name: VolumeName) -> None:
         """See `ContainerManager.create_volume`."""
         body = {"Name": name, "Labels": {LABEL_INSTANCE: self._instance}}
-        answer = await self._calls.change("POST", "/volumes/create", json=body)
+        answer = await self._calls.change("POST", "/volumes/create", body=body)
         answer.accepted(f"create volume {name}")
         labels = engine_json.mapping(answer.object, "Labels")
         if engine_json.text(labels, LABEL_INSTANCE) != self._instance:
