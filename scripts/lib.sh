@@ -245,9 +245,15 @@ ensure_image_tools() {
   command -v debootstrap >/dev/null || ! is_root_on_debian || apt_install debootstrap
 }
 
+# The images are the engine's, whatever the installation: asked through one that nobody else uses.
 ensure_base_image() {
-  [ "$(ci-admin image list --json)" = "[]" ] || return 0
+  local data=$scratch/image-data images
+  images=$(CI_DATA_DIR="$data" CI_DB_PATH='' ci-admin image list --json 2>"$scratch/image.log") || {
+    cat "$scratch/image.log" >&2
+    die "the engine's images can't be listed"
+  }
+  [ "$images" = "[]" ] || return 0
   ensure_image_tools
-  step "building the base image for jobs" ci-admin image build
-  tail -n 1 "$scratch/step.log" >&2
+  CI_DATA_DIR="$data" CI_DB_PATH='' step "building the base image for jobs" ci-admin image build
+  cat "$scratch/step.log" >&2
 }
