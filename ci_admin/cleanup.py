@@ -32,7 +32,6 @@ class Removed:
     containers: int = 0
     volumes: int = 0
     images: int = 0
-    network: bool = False
 
 
 async def remove_unused(
@@ -69,7 +68,7 @@ async def remove_everything(
     await engine.remove_network(images[0].name if images else None)
     for image in images:
         await engine.remove_image(image.id)
-    return Removed(bundles, len(containers), len(volumes), len(images), network=True)
+    return Removed(bundles, len(containers), len(volumes), len(images))
 
 
 async def _sweep_bundles(repository: ControllerRepository, paths: DataPaths) -> int:

@@ -28,6 +28,5 @@ def gc(everything: bool) -> None:
     removed = database.run(clean)
     click.echo(
         f"Removed: {removed.bundles} uploads, {removed.containers} containers, "
-        f"{removed.volumes} environments, {removed.images} job images, "
-        f"{'the' if removed.network else 'no'} network"
+        f"{removed.volumes} environments, {removed.images} job images"
     )

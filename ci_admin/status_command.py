@@ -60,7 +60,7 @@ def status(as_json: bool) -> None:
             queue=await repository.queue_counts(),
             engine=await _ask_engine(instance),
             database=database_info(paths.db_path),
-            disk=_look_at_disk(paths),
+            disk=_look_at_disk(paths, instance),
         )
 
     report = database.run(look)
@@ -78,10 +78,12 @@ async def _ask_engine(instance: InstanceId) -> EngineStatus | str:
         return str(error)
 
 
-def _look_at_disk(paths: DataPaths) -> _Disk:
+def _look_at_disk(paths: DataPaths, instance: InstanceId) -> _Disk:
     usage = shutil.disk_usage(paths.data_dir if paths.data_dir.exists() else paths.db_path.parent)
     return _Disk(
-        bundles_bytes=sum(_size_bytes(path) for path in (paths.data_dir / "bundles").rglob("*.zip")),
+        bundles_bytes=sum(
+            _size_bytes(path) for path in (paths.data_dir / "bundles" / instance).glob("*.zip")
+        ),
         free_bytes=usage.free,
         total_bytes=usage.total,
     )
@@ -127,10 +129,20 @@ def _worded(report: _Report, paths: DataPaths) -> Mapping[str, str]:
         "Controller": report.sign.words,
         "Queue": f"{report.queue.queued} queued, {report.queue.running} running",
         "Engine": report.engine if isinstance(report.engine, str) else _engine_words(report.engine),
+        "In engine": _holdings(report.engine),
         "Uploads": f"{output.size(disk.bundles_bytes)} in {paths.data_dir / 'bundles'}",
         "Disk": f"{output.size(disk.free_bytes)} free of {output.size(disk.total_bytes)}",
     }
 
 
 def _engine_words(engine: EngineStatus) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in asdict(engine).items())
+    return (
+        f"{engine.version} at {engine.address}, {engine.cpus} CPUs, {output.size(engine.memory_bytes)} memory, "
+        f"{engine.storage_driver}, cgroups v{engine.cgroup_version}"
+    )
+
+
+def _holdings(engine: EngineStatus | str) -> str:
+    if isinstance(engine, str):
+        return "not known"
+    return f"{engine.containers} containers, {engine.volumes} environments, {engine.job_images} job images"

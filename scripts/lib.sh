@@ -240,11 +240,6 @@ release_engine() {
 
 # ---- Base image --------------------------------------------------------------------------------
 
-# Where no image registry answers, the image is made from Debian's packages by this program.
-ensure_image_tools() {
-  command -v debootstrap >/dev/null || ! is_root_on_debian || apt_install debootstrap
-}
-
 # The images are the engine's, whatever the installation: asked through one that nobody else uses.
 ensure_base_image() {
   local data=$scratch/image-data images
@@ -253,7 +248,6 @@ ensure_base_image() {
     die "the engine's images can't be listed"
   }
   [ "$images" = "[]" ] || return 0
-  ensure_image_tools
-  CI_DATA_DIR="$data" CI_DB_PATH='' step "building the base image for jobs" ci-admin image build
-  cat "$scratch/step.log" >&2
+  say "building the base image for jobs, about a minute where no image registry answers"
+  CI_DATA_DIR="$data" CI_DB_PATH='' ci-admin image build >&2 </dev/null
 }
