@@ -88,10 +88,10 @@ async def _lead(
     beat = leadership.Beat(lease)
     async with ContainerManager(instance) as manager:
         launcher = Launcher(repository, manager, planner, settings, installer, instance, lease.fence)
-        wake_admission = asyncio.Event()
-        readiness = EngineReadiness(manager, settings, policy, beat, wake_admission.set)
+        news = asyncio.Event()
+        readiness = EngineReadiness(manager, settings, policy, beat, news.set)
         reconciler = Reconciler(
-            repository, manager, bundles, planner, launcher, readiness, settings, lease.fence, wake_admission
+            repository, manager, bundles, planner, launcher, readiness, settings, lease.fence, news
         )
         housekeeping = Housekeeping(repository, manager, bundles, launcher, reconciler, settings, lease.fence)
         leader = _Leader(repository, manager, reconciler, housekeeping, readiness, beat, settings)
@@ -132,7 +132,7 @@ class _Leader:
             for name, work in (
                 ("beats", leadership.keep_beating(self._repository, self._beat)),
                 ("readiness", self._readiness.keep()),
-                ("admission", self._again_after_errors(self._reconciler.keep_admitting)),
+                ("admission", self._again_after_errors(self._reconciler.admission.keep_admitting)),
                 ("changes", self._follow_changes(feed)),
                 ("engine events", self._again_after_errors(self._follow_engine)),
                 ("listing", self._every(self._interval_seconds, self._list)),
@@ -166,7 +166,7 @@ class _Leader:
                 self._reconciler.wake(job_id)
             if wake.everything:
                 await self._guarded(self._wake_running)
-            self._reconciler.admit_soon()
+            self._reconciler.admission.admit_soon()
 
     async def _follow_engine(self) -> None:
         async with aclosing(self._manager.engine_events()) as events:
@@ -177,7 +177,7 @@ class _Leader:
 
     async def _list(self) -> None:
         await self._wake_running()
-        self._reconciler.admit_soon()
+        self._reconciler.admission.admit_soon()
         if self._readiness.now.obstacle is None:
             await self._housekeeping.look_at_containers()
 

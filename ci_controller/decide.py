@@ -226,18 +226,18 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
-class Install:
+class InstallPackages:
     """Fill an environment for it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class RunTests:
     """Run its tests, on the packages of `environment` where it needs one."""
 
     environment: VolumeName | None
 
 
-StartAction = Wait | Install | Test
+StartAction = Wait | InstallPackages | RunTests
 
 
 def decide_start(prospects: Prospects) -> StartAction:
@@ -247,9 +247,9 @@ def decide_start(prospects: Prospects) -> StartAction:
     if not prospects.has_slot:
         return Wait(None)
     if prospects.installs_itself:
-        return Test(None)
+        return RunTests(None)
     if prospects.usable_environment is not None:
-        return Test(prospects.usable_environment)
+        return RunTests(prospects.usable_environment)
     if prospects.installing_job is not None:
         return Wait(f"Waiting for the packages that job {prospects.installing_job} is installing")
-    return Install()
+    return InstallPackages()

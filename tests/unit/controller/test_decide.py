@@ -18,17 +18,17 @@ from ci_controller.decide import (
     Attend,
     CleanUp,
     Complete,
-    Install,
+    InstallPackages,
     Kill,
     LoseEnvironment,
     Nothing,
     Prospects,
     Readiness,
     Requeue,
+    RunTests,
     Seen,
     Start,
     Stopping,
-    Test,
     Wait,
     decide,
     decide_start,
@@ -250,9 +250,9 @@ OTHER = JobId("7f1d5c0a-0000-4000-8000-000000000009")
 
 def test_a_job_that_can_start_gets_the_container_that_it_needs() -> None:
     volume = VolumeName("v")
-    assert decide_start(PROSPECTS) == Install()
-    assert decide_start(replace(PROSPECTS, usable_environment=volume)) == Test(volume)
-    assert decide_start(replace(PROSPECTS, installs_itself=True)) == Test(None)
+    assert decide_start(PROSPECTS) == InstallPackages()
+    assert decide_start(replace(PROSPECTS, usable_environment=volume)) == RunTests(volume)
+    assert decide_start(replace(PROSPECTS, installs_itself=True)) == RunTests(None)
 
 
 def test_a_job_that_cannot_start_says_why() -> None:
