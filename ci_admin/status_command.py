@@ -138,7 +138,8 @@ def _worded(report: _Report, paths: DataPaths) -> Mapping[str, str]:
 def _engine_words(engine: EngineStatus) -> str:
     return (
         f"{engine.version} at {engine.address}, {engine.cpus} CPUs, "
-        f"{output.size(engine.memory_bytes)} memory, {engine.storage_driver}, cgroups v{engine.cgroup_version}"
+        f"{output.size(engine.memory_bytes)} memory, "
+        f"{engine.storage_driver}, cgroups v{engine.cgroup_version}"
     )
 
 

@@ -181,7 +181,9 @@ wait_for_engine() {
   done
 }
 
+# start_engine is-new|was-there: on a new installation the package may have started it already.
 start_engine() {
+  local pid
   if [ -d /run/systemd/system ]; then
     step "starting the Docker engine by systemd" systemctl start docker.service
     echo systemd >"$engine_run_dir/started"
@@ -190,16 +192,23 @@ start_engine() {
   fi
   remove_stale_pid /var/run/docker.pid dockerd
   remove_stale_pid /var/run/docker/containerd/containerd.pid containerd
-  setsid dockerd >"$engine_log" 2>&1 </dev/null 9>&- &
-  echo $! >"$engine_run_dir/started"
-  say "starting the Docker engine; its log is $engine_log"
-  quietly "waiting for the Docker engine" wait_for_engine $! || {
-    tail -n 5 "$engine_log" >&2
-    die "the Docker engine did not come up; the lines above are the end of $engine_log"
+  if [ -r /var/run/docker.pid ]; then
+    pid=$(cat /var/run/docker.pid)
+    [ "$1" = was-there ] || echo "$pid" >"$engine_run_dir/started"
+  else
+    setsid dockerd >"$engine_log" 2>&1 </dev/null 9>&- &
+    pid=$!
+    echo "$pid" >"$engine_run_dir/started"
+    say "starting the Docker engine; its log is $engine_log"
+  fi
+  quietly "waiting for the Docker engine" wait_for_engine "$pid" || {
+    [ ! -r "$engine_log" ] || tail -n 5 "$engine_log" >&2
+    die "the Docker engine did not come up: $(engine_error)"
   }
 }
 
 ensure_engine() {
+  local age=was-there
   if engine_answers; then
     use_engine
     return
@@ -207,9 +216,12 @@ ensure_engine() {
   [ -z "${DOCKER_HOST:-}" ] || die "no Docker engine answers at DOCKER_HOST=$DOCKER_HOST: start it, or unset DOCKER_HOST"
   is_root_on_debian || die "no Docker engine answers ($(engine_error)): start one, set DOCKER_HOST," \
     "or run this as root on Debian or Ubuntu, where it installs and starts docker.io"
-  command -v dockerd >/dev/null || apt_install docker.io iptables
+  if ! command -v dockerd >/dev/null; then
+    age=is-new
+    apt_install docker.io iptables
+  fi
   use_engine
-  engine_answers || start_engine
+  start_engine "$age"
 }
 
 use_engine() {
