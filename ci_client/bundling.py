@@ -1,0 +1,181 @@
+"""From a project's folder to the archive that is sent; and the faults that are certain before that.
+
+The archive lies in a temporary file without a name: nothing is left behind, however the process ends.
+"""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from ci_client import git_view
+from ci_client.archive import ArchiveWriter
+from ci_client.ignore_rules import GIT_RULE
+from ci_client.problems import BadUse, InternalFault, cause_of
+from ci_client.selection import LeftOut, Selection, select
+from ci_common.requirements_check import FILE_NAME, requirements_fault
+
+_NAMES_A_RULE = 8
+_REMARKS_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """What is sent, and what is to be said about it."""
+
+    file: BinaryIO
+    size_bytes: int
+    entry_count: int
+    left_out: Sequence[LeftOut]
+    remarks: Sequence[str]
+
+
+def project_root(path: str) -> Path:
+    """The folder that PATH names.
+
+    Raises:
+        BadUse: it names none.
+    """
+    root = Path(os.path.abspath(path))  # noqa: PTH100 - `..` is taken as typed, links are not resolved
+    if root.is_dir():
+        return root
+    if root.exists():
+        raise BadUse(
+            f"{path} is not a folder; name the project's folder, "
+            f"and tests behind `--`: ci submit test -- {path}"
+        )
+    raise BadUse(f"{path} doesn't exist; name the project's folder")
+
+
+def check_requirements(root: Path) -> None:
+    """Refuse what could never be tested.
+
+    Raises:
+        BadUse: no `requirements.txt`, or one that can't lead to pytest.
+    """
+    file = root / FILE_NAME
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        raise BadUse(f"no {FILE_NAME} in {root}; {_advice(root)}") from None
+    except OSError as error:
+        raise BadUse(f"{file} can't be read: {cause_of(error)}") from error
+    fault = requirements_fault(content)
+    if fault is not None:
+        raise BadUse(f"{file}: {fault}")
+
+
+def _advice(root: Path) -> str:
+    for above in root.parents[:4]:
+        if (above / FILE_NAME).is_file():
+            return f"the one in {above} belongs to: ci submit test {os.path.relpath(above)}"
+    return "write one that names pytest and what the tests need, one package a line"
+
+
+def pack(root: Path, pause: Callable[[], None], progress: Callable[[str], None]) -> Archive:
+    """Put the project into an archive.
+
+    Raises:
+        BadUse: something in it can't be sent.
+        InternalFault: there is no room for the archive.
+    """
+    selection = select(root, pause)
+    check_selection(selection)
+    executables = git_view.executable_files(root) if sys.platform == "win32" else None
+    with _room_for_archive():
+        file: BinaryIO = tempfile.TemporaryFile(prefix="ci-")  # noqa: SIM115 - outlives this function
+        writer = ArchiveWriter(root, file, executables)
+        try:
+            for number, entry in enumerate(selection.entries, start=1):
+                pause()
+                writer.add(entry, pause)
+                progress(
+                    f"packing: {number} of {len(selection.entries)} files, {size_text(writer.read_bytes)}"
+                )
+            writer.close()
+        except BaseException:
+            with contextlib.suppress(OSError):
+                writer.close()
+            file.close()
+            raise
+    size_bytes = file.seek(0, os.SEEK_END)
+    return Archive(
+        file, size_bytes, len(selection.entries), selection.left_out, [*selection.remarks, *writer.remarks]
+    )
+
+
+def check_selection(selection: Selection) -> None:
+    """Refuse what goes without its requirements.
+
+    Raises:
+        BadUse: a rule keeps `requirements.txt` behind.
+    """
+    if any(entry.path == FILE_NAME for entry in selection.entries):
+        return
+    rule = next((left.rule for left in selection.left_out if left.path == FILE_NAME), "the rules")
+    raise BadUse(
+        f"{FILE_NAME} stays behind because of {rule}; bring it back by a line !/{FILE_NAME} in .ciignore"
+    )
+
+
+@contextlib.contextmanager
+def _room_for_archive() -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InternalFault(
+            f"can't write the archive in {tempfile.gettempdir()}: {cause_of(error)}; "
+            "TMPDIR can name another folder"
+        ) from error
+
+
+def left_out_summary(left_out: Sequence[LeftOut]) -> str | None:
+    """How many names stay behind, in one line."""
+    folders = sum(left.path.endswith("/") for left in left_out)
+    files = len(left_out) - folders
+    counts = [_count(folders, "folder"), _count(files, "file")]
+    named = " and ".join(count for count in counts if count)
+    return f"{named} left out (-v says by which rule)" if named else None
+
+
+def left_out_by_rule(root: Path, left_out: Sequence[LeftOut]) -> list[str]:
+    """A line for each rule, with the names that it keeps behind."""
+    by_git = [left.path for left in left_out if left.rule == GIT_RULE]
+    exact: Mapping[str, str] = git_view.rules_behind(root, by_git) if by_git else {}
+    groups: dict[str, list[str]] = defaultdict(list)
+    for left in left_out:
+        groups[exact.get(left.path, left.rule)].append(left.path)
+    return [f"left out by {rule}: {_some(names)}" for rule, names in groups.items()]
+
+
+def shown_remarks(remarks: Sequence[str]) -> list[str]:
+    """As many as a person reads."""
+    more = len(remarks) - _REMARKS_SHOWN
+    return [*remarks[:_REMARKS_SHOWN], *([f"and {more} more such remarks"] if more > 0 else [])]
+
+
+def size_text(size_bytes: int) -> str:
+    """A size for people."""
+    if size_bytes < 1000:
+        return f"{size_bytes} bytes"
+    size = float(size_bytes)
+    for unit in ("kB", "MB"):
+        size /= 1000
+        if size < 1000:
+            return f"{size:.1f} {unit}"
+    return f"{size / 1000:.1f} GB"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}" if number else ""
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _NAMES_A_RULE
+    shown = ", ".join(names[:_NAMES_A_RULE])
+    return f"{shown} and {more} more" if more > 0 else shown
