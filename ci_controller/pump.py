@@ -10,7 +10,7 @@ Called by `ci_controller.attempts` alone, one pump a container.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 
 from ci_common.event_data import EventData, log_data, notice_data
@@ -76,8 +76,12 @@ class Pump:
             await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _follow(self, decoder: FrameDecoder) -> LastWord | None:
-        async with aclosing(self._manager.follow(self._container_id)) as log:
-            async for data, more_waits in _gather(log):
+        # Closed in this order: the gatherer's reader must have stopped before what it reads is closed.
+        async with (
+            aclosing(self._manager.follow(self._container_id)) as log,
+            aclosing(_gather(log)) as gathered,
+        ):
+            async for data, more_waits in gathered:
                 end = await self._store(decoder.feed(data))
                 if end is not None:
                     return end
@@ -116,7 +120,7 @@ def events_of(batch: Batch) -> Sequence[EventData]:
     return [*events, *(notice_data(text) for text in batch.notices)]
 
 
-async def _gather(log: AsyncIterator[bytes]) -> AsyncIterator[tuple[bytes, Callable[[], bool]]]:
+async def _gather(log: AsyncIterator[bytes]) -> AsyncGenerator[tuple[bytes, Callable[[], bool]], None]:
     """All that has come since the last turn of the loop, joined; beside it, whether more has come."""
     parts: list[bytes] = []
     arrived, taken = asyncio.Event(), asyncio.Event()
