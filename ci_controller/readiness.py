@@ -13,6 +13,7 @@ from ci_common.errors import EngineUnavailable
 from ci_common.models import ControllerState
 from ci_controller.container_manager import ContainerManager
 from ci_controller.container_request import NO_NETWORK
+from ci_controller.container_view import Role
 from ci_controller.decide import Readiness
 from ci_controller.engine_errors import EngineRefused, ImageBuildFailed
 from ci_controller.images import JobImage
@@ -94,11 +95,18 @@ class EngineReadiness:
             base_name = base.name
         self.image = await self._manager.ensure_job_image(base_name, self._report)
         if self._settings.job_network is JobNetwork.INTERNET:
+            await self._remove_probes()
             self.network = await self._manager.ensure_network(self._policy, self.image.name)
             if self.network.name is None:
                 _log.warning("jobs run without a network: %s", self.network.reason)
         else:
             self.network = NetworkState(None, "")
+
+    async def _remove_probes(self) -> None:
+        """Only this task makes them, one at a time: what is there was left by a leader that was killed."""
+        for view in await self._manager.list():
+            if view.role is Role.PROBE:
+                await self._manager.remove(view.id)
 
     def _report(self, line: str) -> None:
         self._hinder(ControllerState.BUILDING_IMAGE, f"The base image is being built: {line}")
