@@ -1,5 +1,6 @@
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -66,8 +67,8 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
     """Start servers with settings of their own; they are stopped at the end, and were never at fault."""
     started: list[ServerProcess] = []
 
-    def start(db_path: Path, settings: Mapping[str, str] | None = None) -> ServerProcess:
-        process = ServerProcess(db_path, tmp_path / f"server-{len(started)}.log", settings)
+    def start(db_path: Path, settings: Mapping[str, str] | None = None, **kwargs: Any) -> ServerProcess:
+        process = ServerProcess(db_path, tmp_path / f"server-{len(started)}.log", settings, **kwargs)
         started.append(process)
         return process
 

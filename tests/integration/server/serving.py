@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,13 +30,19 @@ _LISTENING = re.compile(r"Uvicorn running on http://127\.0\.0\.1:(\d+)")
 class ServerProcess:
     """One replica; `stop` it, or `kill` it."""
 
-    def __init__(self, db_path: Path, log_path: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        db_path: Path,
+        log_path: Path,
+        settings: Mapping[str, str] | None = None,
+        command: Sequence[str] = ("ci_server", "--port", "0"),
+    ) -> None:
         self._log_path = log_path
-        self._command = [sys.executable, "-m", "ci_server", "--port", "0", "--db-path", str(db_path)]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("CI_")}
+        environment.update({"CI_DB_PATH": str(db_path), **(settings or {})})
         with log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                self._command, stderr=log, stdout=log, env={**environment, **(settings or {})}
+                [sys.executable, "-m", *command], stderr=log, stdout=log, env=environment
             )
         self.url = f"http://127.0.0.1:{self._port()}"
 
@@ -150,7 +156,7 @@ class Seen:
 
 async def events_of(
     client: httpx.AsyncClient, path: str, headers: Mapping[str, str], **kwargs: Any
-) -> AsyncIterator[Seen]:
+) -> AsyncGenerator[Seen]:
     """The events of a stream, the bare position as type `position`."""
     async with aconnect_sse(client, "GET", path, headers=dict(headers), **kwargs) as source:
         assert source.response.status_code == 200, await source.response.aread()
