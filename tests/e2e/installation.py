@@ -13,6 +13,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import docker
 import httpx
@@ -78,6 +79,28 @@ class Client:
         assert done.exit_code == 0, done
         found: dict[str, object] = json.loads(done.stdout)
         return found
+
+    def jobs(self, limit: int = 100) -> list[dict[str, object]]:
+        """The newest jobs, as `ci list --json` has them."""
+        done = self.run("list", "--json", "--limit", str(limit))
+        assert done.exit_code == 0, done
+        found: list[dict[str, object]] = json.loads(done.stdout)
+        return found
+
+    def submit_into(self, stdout: BinaryIO, project: Path, *pytest_args: str) -> tuple[str, int]:
+        """`ci submit test` with a stdout of the caller's; the job's id and the exit code."""
+        done = subprocess.run(
+            [command("ci"), "submit", "test", "--", *pytest_args],
+            env=self.environ,
+            cwd=project,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+        stderr = done.stderr.decode("utf-8", "replace")
+        assert "Traceback" not in stderr, stderr
+        return job_id_in(stderr), done.returncode
 
     def wait_until(self, job_id: str, status: str) -> dict[str, object]:
         """The job, once it has that status."""
