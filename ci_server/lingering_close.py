@@ -13,22 +13,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _LINGER_BYTES = 64 << 20
 _LINGER_SECONDS = 5.0
-_IDLE_SECONDS = 2.0
 _REFUSAL = 400
 
 
 class LingeringClose:
     """Middleware around a whole application."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, idle_seconds: float = 2.0) -> None:
         self._app = app
+        self._idle_seconds = idle_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection, as ASGI has it."""
         if scope["type"] != "http" or not _has_body(scope):
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(receive, send, expects_continue=_header(scope, b"expect") is not None)
+        expects_continue = _header(scope, b"expect") is not None
+        exchange = _Exchange(receive, send, self._idle_seconds, expects_continue=expects_continue)
         await self._app(scope, exchange.receive, exchange.send)
 
 
@@ -45,9 +46,10 @@ def _header(scope: Scope, name: bytes) -> bytes | None:
 class _Exchange:
     """One request with a body, and its answer."""
 
-    def __init__(self, receive: Receive, send: Send, *, expects_continue: bool) -> None:
+    def __init__(self, receive: Receive, send: Send, idle_seconds: float, *, expects_continue: bool) -> None:
         self._receive = receive
         self._send = send
+        self._idle_seconds = idle_seconds
         self._expects_continue = expects_continue
         self._has_asked = False
         self._body_ended = False
@@ -81,7 +83,7 @@ class _Exchange:
         left_bytes = _LINGER_BYTES
         while not self._body_ended and left_bytes > 0 and time.monotonic() < deadline:
             try:
-                async with asyncio.timeout(_IDLE_SECONDS):
+                async with asyncio.timeout(self._idle_seconds):
                     message = await self.receive()
             except TimeoutError:
                 return
