@@ -16,7 +16,7 @@ def assert_ended(client: Client, done: Submitted, exit_code: int, output: bytes 
     assert (job["status"], job["outcome"], job["exit_code"]) == ("completed", outcome, exit_code)
     assert job["success"] is (exit_code == 0)
     assert job["attempt"] == 1
-    assert client.run("logs", done.job_id).stdout == done.stdout
+    assert client.log(done.job_id) == done.stdout
     again = client.run("wait", done.job_id, "--all")
     assert (again.exit_code, again.stdout) == (exit_code, done.stdout)
 
@@ -28,5 +28,5 @@ def assert_no_result(client: Client, done: Submitted, exit_code: int, outcome: s
     found = (job["status"], job["outcome"], job["reason"], job["success"])
     assert found == ("completed", outcome, reason, False)
     assert job["exit_code"] is None
-    assert client.run("logs", done.job_id).stdout == done.stdout
+    assert client.log(done.job_id) == done.stdout
     assert client.run("wait", done.job_id, "--all").exit_code == exit_code

@@ -73,12 +73,23 @@ class Client:
         assert match is not None, done
         return match.group(1).decode()
 
+    def get(self, path: str) -> httpx.Response:
+        """The server's answer, without the command between."""
+        headers = {"Authorization": f"Bearer {self.user.key}"}
+        return httpx.get(f"{self.environ['CI_API_URL']}{path}", headers=headers, timeout=60, trust_env=False)
+
     def job(self, job_id: str) -> dict[str, object]:
-        """The job, as `ci status --json` has it."""
-        done = self.run("status", job_id, "--json")
-        assert done.exit_code == 0, done
-        found: dict[str, object] = json.loads(done.stdout)
+        """The job, as `GET /jobs/{id}` has it."""
+        answer = self.get(f"/jobs/{job_id}")
+        assert answer.status_code == 200, answer.text
+        found: dict[str, object] = answer.json()
         return found
+
+    def log(self, job_id: str) -> bytes:
+        """The tests' output, as `GET /jobs/{id}/logs` has it."""
+        answer = self.get(f"/jobs/{job_id}/logs")
+        assert answer.status_code == 200, answer.text
+        return answer.content
 
     def jobs(self, limit: int = 100) -> list[dict[str, object]]:
         """The newest jobs, as `ci list --json` has them."""
@@ -216,6 +227,16 @@ class Installation:
     def url(self) -> str:
         """The first replica's address."""
         return next(iter(self._servers))
+
+    @property
+    def urls(self) -> list[str]:
+        """All replicas' addresses, oldest first."""
+        return list(self._servers)
+
+    @property
+    def controller(self) -> Service:
+        """The newest one."""
+        return self._controllers[-1]
 
     def server(self, url: str) -> Service:
         """The replica at `url`."""

@@ -1,5 +1,7 @@
 """Small projects, written as they are needed."""
 
+import io
+import tarfile
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -74,3 +76,19 @@ def counting(lines: int, pause_seconds: float) -> str:
 def counted(lines: int) -> bytes:
     """What it prints."""
     return b"".join(b"line %d\n" % number for number in range(lines))
+
+
+def sdist(name: str, backend: str) -> bytes:
+    """A source distribution that is built by the backend that it brings along."""
+    files = {
+        "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+        "backend.py": textwrap.dedent(backend),
+        "PKG-INFO": "Metadata-Version: 2.1\nName: {}\nVersion: {}\n".format(*name.split("-")),
+    }
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        for path, content in files.items():
+            member = tarfile.TarInfo(f"{name}/{path}")
+            member.size = len(content.encode())
+            tar.addfile(member, io.BytesIO(content.encode()))
+    return archive.getvalue()

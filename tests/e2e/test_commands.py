@@ -69,6 +69,9 @@ def test_list_and_status(installation: Installation, project: ProjectMaker) -> N
         (row,) = [line for line in table if job_id in line]
         assert mark in row.replace(job_id, "").split()
 
+    described = client.run("status", failed, "--json")
+    assert json.loads(described.stdout) == client.job(failed)
+    assert client.run("logs", failed).stdout == client.log(failed)
     shown = client.run("status", passed)
     assert shown.exit_code == 0
     assert passed in shown.stdout.decode()

@@ -19,8 +19,8 @@ HEAD = [
 
 
 def padded(text: str, share: str) -> str:
-    """As pytest ends a line with the share of the tests that are done, 80 columns wide."""
-    return text + share.rjust(80 - len(text))
+    """As pytest ends a line with the share of the tests that are done, 79 of the 80 columns wide."""
+    return text + share.rjust(79 - len(text))
 
 
 def test_passing_tests(client: Client) -> None:
@@ -95,7 +95,7 @@ def test_no_tests_collected(client: Client) -> None:
 
 
 def test_the_users_arguments_take_the_place_of_ours(client: Client) -> None:
-    done = client.submit(FIXTURES / "passing", "-q", "-k", "nothing or no such", "--no-header")
+    done = client.submit(FIXTURES / "passing", "-q", "-k", "nothing", "--no-header")
     assert_ended(client, done, 0)
     assert steady(done.stdout) == [
         padded(".", "[100%]"),
@@ -120,7 +120,7 @@ def test_segfault(client: Client, project: ProjectMaker) -> None:
     assert_ended(client, done, 139, b"")
 
 
-@pytest.mark.parametrize("code", [0, 1, 3, 64, 130, 137, 255])
+@pytest.mark.parametrize("code", [0, 3, 64, 130, 255])
 def test_exit_without_a_farewell(client: Client, project: ProjectMaker, code: int) -> None:
     body = f"import os\n\ndef test_it():\n    os.write(1, b'before')\n    os._exit({code})\n"
     assert_ended(client, client.submit(project.test(body), *RAW), code, b"before")
