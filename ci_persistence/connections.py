@@ -17,7 +17,7 @@ from urllib.parse import quote
 import aiosqlite
 
 from ci_common.errors import CIError, StorageBusy, StorageFull
-from ci_persistence.database_file import foreign
+from ci_persistence.database_file import OPEN_FILES, FileIdentity, foreign
 
 Result = TypeVar("Result")
 Work = Callable[[sqlite3.Connection], Result]
@@ -81,14 +81,35 @@ def connect_writer(db_path: Path) -> sqlite3.Connection:
     return connection
 
 
+class _TrackedConnection(sqlite3.Connection):
+    """Says when it is closed, so that its file is never opened in any other way before."""
+
+    identity: FileIdentity | None = None
+
+    def close(self) -> None:
+        super().close()
+        if self.identity is not None:
+            OPEN_FILES.end(self.identity)
+            self.identity = None
+
+
 def _connect(db_path: Path, busy_milliseconds: int) -> sqlite3.Connection:
-    # mode=rw: a file that has gone away is an error, not an invitation to make an empty one.
-    connection = sqlite3.connect(
-        f"file:{quote(str(db_path))}?mode=rw",
-        uri=True,
-        isolation_level=None,
-        cached_statements=_CACHED_STATEMENTS,
-    )
+    identity = OPEN_FILES.begin(db_path)
+    try:
+        # mode=rw: a file that has gone away is an error, not an invitation to make an empty one.
+        connection = sqlite3.connect(
+            f"file:{quote(str(db_path))}?mode=rw",
+            uri=True,
+            isolation_level=None,
+            cached_statements=_CACHED_STATEMENTS,
+            factory=_TrackedConnection,
+        )
+    except BaseException:
+        if identity is not None:
+            OPEN_FILES.end(identity)
+        raise
+    assert isinstance(connection, _TrackedConnection)
+    connection.identity = identity
     try:
         connection.execute(f"PRAGMA busy_timeout = {busy_milliseconds}")
         connection.execute("PRAGMA foreign_keys = ON")

@@ -3,8 +3,14 @@
 SQLite is not asked, since opening somebody else's database may already write beside it. The header
 can be trusted for this: the schema is made before the file gets its write-ahead log, so the
 application's id is in the file itself from the first commit on.
+
+Invariant: a file that SQLite has open in this process is never opened here. Closing it again would
+release all the locks that this process has on it; seen: another process then took itself for the last
+one and removed the write-ahead log that was in use.
 """
 
+import threading
+from collections import Counter
 from enum import Enum, auto
 from pathlib import Path
 
@@ -25,15 +31,60 @@ class FileKind(Enum):
     FOREIGN = auto()
 
 
+FileIdentity = tuple[int, int]
+"""Device and inode: the same for all names of a file."""
+
+
+class OpenFiles:
+    """Which files SQLite has open in this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._connections: Counter[FileIdentity] = Counter()
+
+    def begin(self, db_path: Path) -> FileIdentity | None:
+        """A connection is about to be made; None where there is no file to connect to."""
+        with self._lock:
+            identity = _identity(db_path)
+            if identity is not None:
+                self._connections[identity] += 1
+            return identity
+
+    def end(self, identity: FileIdentity) -> None:
+        """A connection is closed."""
+        with self._lock:
+            self._connections[identity] -= 1
+
+    def header(self, db_path: Path) -> bytes | None:
+        """The first bytes of a file; None where SQLite has it open.
+
+        Raises:
+            OSError: it can't be read.
+        """
+        with self._lock:
+            identity = _identity(db_path)
+            if identity is not None and self._connections[identity] > 0:
+                return None
+            with db_path.open("rb") as file:
+                return file.read(_HEADER_BYTES)
+
+
+OPEN_FILES = OpenFiles()
+
+
 def kind_of(db_path: Path) -> FileKind:
-    """Look without touching; a file that doesn't exist is an empty one."""
+    """Look without touching; a file that doesn't exist is an empty one.
+
+    What this process has open was looked at before that.
+    """
     try:
-        with db_path.open("rb") as file:
-            header = file.read(_HEADER_BYTES)
+        header = OPEN_FILES.header(db_path)
     except FileNotFoundError:
         return FileKind.EMPTY
     except IsADirectoryError:
         return FileKind.FOREIGN
+    if header is None:
+        return FileKind.OURS
     if not header:
         return FileKind.EMPTY
     if _is_being_restored(db_path) and not header.startswith(_MAGIC):
@@ -65,6 +116,14 @@ def _is_being_restored(db_path: Path) -> bool:
     # Power was lost while the schema was made: SQLite undoes that by its journal when it opens the
     # file, and until then the first page may be missing.
     return _size_bytes(db_path.with_name(db_path.name + "-journal")) > 0
+
+
+def _identity(db_path: Path) -> FileIdentity | None:
+    try:
+        status = db_path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _size_bytes(path: Path) -> int:

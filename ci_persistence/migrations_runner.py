@@ -7,6 +7,7 @@ Whatever else the file is, it is refused before a byte of it changes.
 
 import asyncio
 import sqlite3
+import threading
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -24,6 +25,8 @@ from ci_persistence.shared_files import make_file, make_folder
 Result = TypeVar("Result")
 
 _LOCK_SECONDS = 60.0
+_OPENING = threading.Lock()
+"""One thread at a time makes a file, and closes it before SQLite opens it (`database_file`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +90,15 @@ def check_version(sql: sqlite3.Connection, db_path: Path, expected: int = len(MI
 
 
 def _open_schema(db_path: Path, migrations: Sequence[str], *, may_upgrade: bool) -> SchemaChange:
-    if kind_of(db_path) is FileKind.FOREIGN:
-        raise foreign(db_path)
-    make_folder(db_path.parent)
-    make_file(db_path)
+    with _OPENING:
+        if kind_of(db_path) is FileKind.FOREIGN:
+            raise foreign(db_path)
+        make_folder(db_path.parent)
+        make_file(db_path)
+    return _prepare(db_path, migrations, may_upgrade=may_upgrade)
+
+
+def _prepare(db_path: Path, migrations: Sequence[str], *, may_upgrade: bool) -> SchemaChange:
     try:
         with closing(connect_writer(db_path)) as sql:
             before = _read_version(sql)
