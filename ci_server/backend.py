@@ -1,7 +1,7 @@
 """What stands behind the routes, and its life: opened at start, waited for where it can't be yet.
 
 While the database is missing its schema, is of an older version or can't be opened, the server runs
-and says so (503); it looks again every second and becomes ready by itself.
+and says so (503); it looks again and again, and becomes ready by itself.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from ci_server.stream_hub import StreamHub
 from ci_server.streaming import StreamSources
 from ci_server.waiting import ControllerWatch
 
-_RETRY_SECONDS = 1.0
+_RESTART_SECONDS = 1.0
 _CHECKERS = 2
 """Archives that are judged at the same time; further ones wait."""
 
@@ -46,10 +46,11 @@ class Services:
 class Backend:
     """One for an application."""
 
-    def __init__(self, settings: ServerSettings, open_storage: StorageOpener) -> None:
+    def __init__(self, settings: ServerSettings, open_storage: StorageOpener, retry_seconds: float) -> None:
         self.metrics = ReplicaMetrics()
         self._settings = settings
         self._open_storage = open_storage
+        self._retry_seconds = retry_seconds
         self._services: Services | None = None
         self._fault = "the server is starting"
 
@@ -80,7 +81,7 @@ class Backend:
 
     async def _open_when_possible(self, stack: AsyncExitStack) -> None:
         while True:
-            await asyncio.sleep(_RETRY_SECONDS)
+            await asyncio.sleep(self._retry_seconds)
             if await self._try_to_open(stack):
                 return
 
@@ -135,7 +136,7 @@ async def _kept_running(name: str, work: Callable[[], Coroutine[None, None, None
             await work()
         except Exception:  # noqa: BLE001 - whatever it is, it is logged, and streams must be served
             _log.exception("%s failed; beginning again", name)
-        await asyncio.sleep(_RETRY_SECONDS)
+        await asyncio.sleep(_RESTART_SECONDS)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

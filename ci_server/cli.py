@@ -48,6 +48,7 @@ def cli(host: str, port: int, db_path: str | None, *, access_log: bool) -> None:
         port=port,
         access_log=access_log,
         server_header=False,
+        ws="none",
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
 

@@ -16,10 +16,10 @@ from ci_server.settings import ServerSettings
 from ci_server.storage import StorageOpener
 
 
-def create_app(settings: ServerSettings, open_storage: StorageOpener) -> FastAPI:
+def create_app(settings: ServerSettings, open_storage: StorageOpener, retry_seconds: float = 1.0) -> FastAPI:
     """One replica. Everything but the health checks and figures asks for a key, the OpenAPI document
-    included."""
-    backend = Backend(settings, open_storage)
+    included. Storage that can't be opened is tried again every `retry_seconds`."""
+    backend = Backend(settings, open_storage, retry_seconds)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:

@@ -1,5 +1,6 @@
 import io
 import random
+import struct
 import zipfile
 import zlib
 from datetime import UTC, datetime
@@ -160,16 +161,31 @@ def test_a_comment_at_the_end_passes() -> None:
     assert read(RawZip([RawEntry(b"x", b"1")], comment=b"made by hand").build()).entries[0].path == "x"
 
 
-def test_zip64_archives_pass() -> None:
+def test_what_the_standard_library_writes_as_zip64_is_read_alike() -> None:
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        with archive.open(zipfile.ZipInfo("big"), "w", force_zip64=True) as entry:
-            entry.write(b"12345")
-        for number in range(65_600):
-            archive.writestr(zipfile.ZipInfo(f"{number % 100}/{number}"), b"")
-    bundle = read_bundle(file, BundleLimits())
-    assert len(bundle.entries) == 65_601
-    assert b"".join(bundle.chunks(bundle.entries[0])) == b"12345"
+    with (
+        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("big", "w", force_zip64=True) as entry,
+    ):
+        entry.write(b"12345")
+    assert content(read(file.getvalue()), "big") == b"12345"
+
+
+def test_more_entries_than_a_plain_archive_can_count_pass() -> None:
+    count = 66_000
+    sample = RawZip([RawEntry(b"00000", b"", method=0)]).build()
+    local, central = sample[:30], sample[35 : 35 + 46]
+    names = [b"%05d" % number for number in range(count)]
+    body = b"".join(local + name for name in names)
+    directory = b"".join(
+        central[:42] + (index * 35).to_bytes(4, "little") + name for index, name in enumerate(names)
+    )
+    end64 = struct.pack(
+        "<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, len(directory), len(body)
+    ) + struct.pack("<4sLQL", b"PK\x06\x07", 0, len(body) + len(directory), 1)
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    bundle = read_bundle(io.BytesIO(body + directory + end64 + end), BundleLimits())
+    assert [entry.path for entry in bundle.entries] == [name.decode() for name in names]
 
 
 def test_sizes_over_4_gib_are_taken_from_the_zip64_field() -> None:
