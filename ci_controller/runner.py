@@ -1,6 +1,6 @@
 """Process 1 of every container: takes the files, runs the steps, frames whatever happens, ends.
 
-Installed as `/opt/ci/runner.py` with its parts (`runner_spec.RUNNER_FILES`) beside it and started as
+Installed as `/opt/ci/runner.py` with its parts (`runner_*.py`) beside it and started as
 `python3 -I -S /opt/ci/runner.py`: the standard library alone, any Python from 3.9 on. It is root with
 SETUID, SETGID, KILL and CHOWN and nothing else; what comes from a stranger is touched only by children
 that have become the job's user. It kills everybody whom it sees, so it refuses to be anything but
@@ -30,6 +30,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # `-I` leaves it out
+sys.dont_write_bytecode = True  # a container starts once
 
 from runner_disk import DiskWatch
 from runner_processes import Children, Frames, Output, Signals, become, oom_kills
@@ -99,7 +100,8 @@ def execute(spec: Spec, step: Step, output: int) -> None:
         os.chdir(step.cwd)
         os.execvpe(argv[0], argv, environment)
     except (OSError, ValueError) as error:
-        os.write(2, b"ci: cannot run %s: %s\n" % (argv[0], str(error).encode("utf-8", "replace")))
+        why = error.strerror if isinstance(error, OSError) else error
+        os.write(2, encode(f"ci: cannot run {step.argv[0]} in {step.cwd}: {why}\n"))
         os._exit(127 if isinstance(error, FileNotFoundError) else 126)
 
 

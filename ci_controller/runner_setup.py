@@ -16,8 +16,8 @@ CA_STORES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle
 
 def name_user(uid: int, gid: int, home: str) -> None:
     """Give the job's user a name, for programs that can't do without."""
-    enter("/etc/passwd", f"ci:x:{uid}:{gid}::{home}:/bin/sh")
-    enter("/etc/group", f"ci:x:{gid}:")
+    enter("/etc/passwd", f"ci:*:{uid}:{gid}::{home}:/bin/sh")
+    enter("/etc/group", f"ci:*:{gid}:")
 
 
 def give_folders(folders: list[str], uid: int, gid: int) -> None:

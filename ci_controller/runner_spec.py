@@ -29,14 +29,6 @@ from typing import Final
 from ci_common.models import Phase
 
 SPEC_VERSION: Final = 1
-RUNNER_FILES: Final = (
-    "runner.py",
-    "runner_disk.py",
-    "runner_processes.py",
-    "runner_setup.py",
-    "runner_upload.py",
-)
-"""What an image needs side by side in `/opt/ci`; all lie in this module's folder."""
 CONFIG_FOLDER: Final = "/run/ci"
 CA_BUNDLE_PATH: Final = f"{CONFIG_FOLDER}/ca-certificates.crt"
 """What `SSL_CERT_FILE` and its like should name where the spec has a `ca_bundle`."""
