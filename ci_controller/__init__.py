@@ -1,0 +1,1 @@
+"""The reconciler: turns queued jobs into containers and their output into events. The only room with Docker."""
