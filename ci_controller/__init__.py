@@ -1,1 +1,1 @@
-"""The reconciler: turns queued jobs into containers and their output into events. The only room with Docker."""
+"""The reconciler: turns queued jobs into containers, their output into events. The only room with Docker."""
