@@ -2,11 +2,13 @@
 database.
 
 A datagram is a hint and never carries state: whoever gets it reads the database. Sending never waits
-and never fails: a receiver whose queue is full will wake anyway and sees that it was full; one that
-is dead has its socket removed; and each looks by itself once a second (`change_feed`).
+and never fails, for what it tells of is committed already: a receiver whose queue is full will wake
+anyway and sees that it was full; one that is dead has its socket removed; and each looks by itself
+once a second (`change_feed`).
 """
 
 import errno
+import logging
 import os
 import socket
 from collections.abc import Collection
@@ -23,8 +25,11 @@ _MAX_IDS = 100
 SOCKET_SUFFIX = ".sock"
 _GONE = {errno.ENOENT, errno.ENOTDIR}
 _DEAD = {errno.ECONNREFUSED}
+_NOT_REMOVABLE = {errno.EACCES, errno.EPERM, errno.EISDIR}
 _CAN_WAIT = {errno.EAGAIN, errno.ENOBUFS, errno.EACCES, errno.EPERM, errno.EMSGSIZE, errno.EPROTOTYPE}
 """Full, not ours to reach, or no datagram socket at all: the receiver's own look serves it."""
+
+_log = logging.getLogger(__name__)
 
 
 class Audience(StrEnum):
@@ -59,9 +64,14 @@ class Announcer:
             directory = os.open(self._wake_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
             return  # nobody ever listened
+        except OSError as error:
+            _log.warning("nobody can be woken through %s: %s", self._wake_dir, error)
+            return
         try:
             for name in socket_names(directory, audience):
                 self._send_to(directory, name, text)
+        except OSError as error:
+            _log.warning("not everybody was woken through %s: %s", self._wake_dir, error)
         finally:
             os.close(directory)
 
@@ -95,5 +105,5 @@ def remove_socket(directory: int, name: str) -> None:
     try:
         os.unlink(name, dir_fd=directory)
     except OSError as error:
-        if error.errno not in _GONE | {errno.EACCES, errno.EPERM}:
+        if error.errno not in _GONE | _NOT_REMOVABLE:
             raise

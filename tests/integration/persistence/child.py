@@ -18,11 +18,15 @@ from ci_common.clock import utc_now
 from ci_common.event_data import log_data, notice_data
 from ci_common.ids import ContainerId, Fence, InstanceId, JobId, KeyId, UserId
 from ci_common.models import LogPosition, Phase, Reason, Submission, SubmitOptions
+from ci_persistence.announcements import Audience
 from ci_persistence.bundle_files import DirectoryBundleStore
+from ci_persistence.data_paths import wake_dir_of
 from ci_persistence.sqlite_repository import SQLiteJobRepository
+from ci_persistence.wake_socket import WakeSocket
 
 ROOT = Path(__file__).parents[3]
 ANSWER_SECONDS = 60
+LISTENING: list[WakeSocket] = []
 
 
 class Child:
@@ -109,6 +113,8 @@ async def _obey(repository: SQLiteJobRepository, db_path: Path, words: list[str]
                 await repository.create_user(prefix, f"{prefix}-{number}@example.org")
         case ["lock"]:
             await asyncio.to_thread(_hold_lock, db_path)
+        case ["listen"]:
+            LISTENING.append(WakeSocket.open(wake_dir_of(db_path), Audience.SERVER))
         case ["pin"]:
             await asyncio.to_thread(_hold_read, db_path)
         case _:
