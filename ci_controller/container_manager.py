@@ -100,7 +100,8 @@ class ContainerManager:
         """Send all of `stream` to the container's stdin, then close that; once at most a container.
 
         `stream` is read in a thread; what it raises is raised here, and the container then sees an
-        early end. Cancelling closes stdin at once.
+        early end. Cancelling closes stdin at once. Having returned means that the engine has it all;
+        that the container has is for its runner to say.
 
         Raises:
             FeedFailed: it is gone, doesn't run, closed stdin early, or took nothing for too long.
