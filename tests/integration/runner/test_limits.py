@@ -10,7 +10,12 @@ EAT_MEMORY = "data = []\nwhile True: data.append(bytearray(10 << 20))"
 
 
 async def test_the_time_limit(boxes: Boxes) -> None:
-    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('a', flush=True); time.sleep(99)"
+    code = (
+        "import signal, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print('a', flush=True)\n"
+        "time.sleep(99)"
+    )
     async with boxes.run(spec(python(code), time_limit_seconds=1.5)) as box:
         result = await box.end()
         assert result == RunnerResult(RunnerEnd.TIME_LIMIT, Phase.TEST, None, 0, terminated=False)
