@@ -19,6 +19,7 @@ from ci_server.auth import (
 from tests.fakes.memory_repository import MemoryRepository
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+A_KEY = "ci_" + "k" * 43
 
 
 async def with_key(
@@ -49,9 +50,7 @@ def test_what_is_no_key_is_told_by_its_form(text: str) -> None:
     assert not is_well_formed(text)
 
 
-@pytest.mark.parametrize(
-    "header", [None, "", "Bearer", "Basic x", "Bearer x", f"Basic {new_key().text}", new_key().text]
-)
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Basic x", "Bearer x", f"Basic {A_KEY}", A_KEY])
 def test_a_header_without_a_key_proves_nothing(header: str | None) -> None:
     with pytest.raises(NotPermitted):
         credential_in(header)
