@@ -30,6 +30,9 @@ def _exit_code() -> int:
     except ClientError as error:
         standard_console().error(str(error))
         return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return EXIT_BAD_USE
     except click.UsageError as error:
         standard_console().error(_usage_line(error))
         return EXIT_BAD_USE
@@ -66,12 +69,13 @@ def _unforeseen(error: Exception) -> int:
 
 
 def _spare_the_library_its_own_command_line() -> None:
-    """Keep a large import out: httpx imports its command line, and with it two large packages, if they happen to be there.
+    """Keep a large import out.
 
-    It does without: the name is all that it wants.
+    httpx imports its command line, and with it two large packages, where they happen to be installed.
+    The name is all that it needs.
     """
     stub = types.ModuleType("httpx._main")
-    stub.__dict__["main"] = None
+    stub.__dict__["main"] = lambda: None
     sys.modules.setdefault(stub.__name__, stub)
 
 

@@ -60,8 +60,8 @@ def submit() -> None:
     """Send the project and run something on it."""
 
 
-@submit.command("test", cls=_WithArguments, options_metavar="[OPTIONS] [-- PYTEST_ARGS…]")
-@click.argument("path", default=".")
+@submit.command("test", cls=_WithArguments)
+@click.argument("path", default=".", metavar="[PATH] [-- PYTEST_ARGS…]")
 @click.option("--async", "is_async", is_flag=True, help="Print the job's id and don't wait for its end.")
 @click.option("--fresh", is_flag=True, help="Install anew instead of using a cached environment.")
 @click.option("-v", "--verbose", is_flag=True, help="Say what is left out, and by which rule.")
