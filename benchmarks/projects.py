@@ -9,6 +9,16 @@ from dataclasses import dataclass
 _PYTEST = "pytest==8.4.2"
 _OWN_PINS = "-r requirements/tests.txt"
 
+_FLASK_SHA256 = "284c7b8f2f58cb737f0cf1c30fd7eaf0ccfcde196099d24ecede3fc2005aa59e"
+_FLASK_REQUIREMENTS = (
+    ".[async,dotenv]",
+    _PYTEST,
+    "werkzeug==3.1.3",
+    "click==8.1.8",
+    "asgiref==3.9.1",
+    "python-dotenv==1.1.1",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Project:
@@ -18,6 +28,15 @@ class Project:
     version: str
     sha256: str
     requirements: tuple[str, ...]
+    ci_ignore: tuple[str, ...] = ()
+    """Lines of a `.ciignore` that is put into it, too."""
+    reason: str = ""
+    """Why results are known to differ, for the page."""
+
+    @property
+    def label(self) -> str:
+        """What the page calls it."""
+        return f"{self.name} with `.ciignore`" if self.ci_ignore else self.name
 
 
 PROJECTS = (
@@ -29,23 +48,19 @@ PROJECTS = (
     ),
     Project(
         "click",
-        "8.2.1",
-        "27c491cc05d968d271d5a1db13e3b5a184636d9d930f148c50b038f0d0646202",
+        "8.1.8",  # in 8.2 some tests of the pager race with its end, here as anywhere
+        "ed53c9d8990d83c2a27deae68e4ee337473f6330c040a31d4225c9574d16096a",
         (".", _PYTEST),
     ),
     Project(
         "flask",
         "3.1.1",
-        "284c7b8f2f58cb737f0cf1c30fd7eaf0ccfcde196099d24ecede3fc2005aa59e",
-        (
-            ".[async,dotenv]",
-            _PYTEST,
-            "werkzeug==3.1.3",
-            "click==8.1.8",
-            "asgiref==3.9.1",
-            "python-dotenv==1.1.1",
-        ),
+        _FLASK_SHA256,
+        _FLASK_REQUIREMENTS,
+        reason="these tests read `tests/test_apps/.env` and `.flaskenv`; files whose names begin with a dot "
+        "stay behind. The next row has them brought back, as a user of the platform would.",
     ),
+    Project("flask", "3.1.1", _FLASK_SHA256, _FLASK_REQUIREMENTS, ci_ignore=("!.env", "!.flaskenv")),
     Project(
         "h11",
         "0.16.0",

@@ -67,3 +67,9 @@ def differences(here: PytestLog, there: PytestLog) -> list[str]:
         for name in names
         if here.tests.get(name) != there.tests.get(name)
     ]
+
+
+def failed_in_both(here: PytestLog, there: PytestLog) -> list[str]:
+    """Tests that failed on either side alike."""
+    ends = ("FAILED", "ERROR")
+    return [name for name, end in here.tests.items() if end in ends and there.tests.get(name) in ends]

@@ -4,8 +4,8 @@
 
 downloads each project's source distribution, puts a `requirements.txt` into it, submits it twice to a
 temporary installation and runs it once with plain pytest on the host. Needs a Docker engine and a package
-index. Exits 1 when a result differs. Project names as arguments restrict it to these and print the table
-in place of writing it.
+index. Exits 1 when a result differs for no reason that is known. Project names as arguments restrict it
+to these and print the table in place of writing it.
 """
 
 import argparse
@@ -32,7 +32,8 @@ The source distributions of well-known projects, submitted with `ci submit test`
 host that the platform ran on: plain `python -m pytest -v` in a new virtual environment with the same
 requirements.
 
-`python -m benchmarks.real_projects` made this page ({cores} cores, one job at a time).
+`python -m benchmarks.real_projects` made this page: {cores} cores, one job at a time, a load
+of {load:.1f} from other work on the machine when it began.
 
 | project | version | tests run | passed | failed | passed on the host | failed on the host | first | second |
 |---|---|---:|---:|---:|---:|---:|---:|---:|
@@ -40,8 +41,9 @@ requirements.
 
 - Tests run are those that were not skipped; passed and failed leave out those that were expected to fail.
   The counts are pytest's own, and the results were compared test by test.
-- "First" and "second" are the wall times of the two submissions: those of the whole command `ci submit test`. The first installs the requirements;
-  the second finds them in the cache and installs the project itself alone.
+- "First" and "second" are the wall times of the two submissions: those of the whole command
+  `ci submit test`. The first installs the requirements; the second finds them in the cache and installs
+  the project itself alone.
 - Python is {python_here} in the container and {python_there} on the host.
 - In a job tests run as an unprivileged user, so on the host they do, too: root could read and write what
   some tests expect to be refused. Time zone (UTC) and locale (C.UTF-8) are the same.
@@ -51,6 +53,10 @@ requirements.
 ## Differences
 
 {differences}
+
+## Failed on both sides
+
+{failed_on_both}
 """
 
 
@@ -69,11 +75,11 @@ class Row:
         here, there = self.here, self.there
         results = (here.run, here.passed, here.failed, there.passed, there.failed)
         times = (f"{self.first_seconds:.1f} s", f"{self.second_seconds:.1f} s")
-        return f"| {' | '.join(map(str, (self.project.name, self.project.version, *results, *times)))} |"
+        return f"| {' | '.join(map(str, (self.project.label, self.project.version, *results, *times)))} |"
 
 
 def main() -> int:
-    """Make the table; 1 when a result differs."""
+    """Make the table; 1 when a result differs for no known reason."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.real_projects", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="PROJECT", help="only these")
     parser.add_argument("--host-python", help="interpreter of the run on the host")
@@ -83,19 +89,23 @@ def main() -> int:
         parser.error(f"no such project: {', '.join(sorted(unknown))}")
     chosen = [project for project in PROJECTS if not arguments.names or project.name in arguments.names]
     host_python: str = arguments.host_python or default_python()
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="real-projects-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # the run on the host may be another user's
         (folder / "installation").mkdir()
         with temporary_installation(folder / "installation") as installation:
-            rows = [_measure(project, folder / project.name, installation, host_python) for project in chosen]
-    page = _page(rows)
+            rows = [
+                _measure(project, folder / str(number), installation, host_python)
+                for number, project in enumerate(chosen)
+            ]
+    page = _page(rows, load)
     if arguments.names:
         print(page)
     else:
         _PAGE.parent.mkdir(exist_ok=True)
         _PAGE.write_text(page, encoding="utf-8")
-    return 1 if any(row.differences for row in rows) else 0
+    return 1 if any(row.differences and not row.project.reason for row in rows) else 0
 
 
 def _measure(project: Project, folder: Path, installation: Installation, host_python: str) -> Row:
@@ -131,14 +141,25 @@ def _submit(project: Path, installation: Installation) -> tuple[PytestLog, float
         raise RuntimeError(f"exit code {done.returncode}\n{done.stderr.decode()}\n{error}") from error
 
 
-def _page(rows: list[Row]) -> str:
-    lines = [f"- {row.project.name}: {line}" for row in rows for line in row.differences]
+def _page(rows: list[Row], load: float) -> str:
+    differences: list[str] = []
+    failed: list[str] = []
+    for row in rows:
+        if row.differences:
+            differences += [f"{row.project.label}: {row.project.reason}", ""]
+            differences += [*(f"- {line}" for line in row.differences), ""]
+        failed += [
+            f"- {row.project.label}: {test}" for test in pytest_log.failed_in_both(row.here, row.there)
+        ]
     return _TEXT.format(
         cores=os.cpu_count(),
+        load=load,
         rows="\n".join(map(str, rows)),
         python_here=rows[0].here.python,
         python_there=rows[0].there.python,
-        differences="\n".join(lines) or "None: every test ended in the container as it did on the host.",
+        differences="\n".join(differences).rstrip()
+        or "None: every test ended in the container as it did on the host.",
+        failed_on_both="\n".join(failed) or "None.",
     )
 
 

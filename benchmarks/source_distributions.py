@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.projects import Project
@@ -30,9 +31,15 @@ def download(project: Project, folder: Path) -> Path:
 
 
 def unpack(archive: Path, project: Project, folder: Path) -> Path:
-    """The project's root in `folder`, unchanged but for the `requirements.txt` that was put there."""
+    """The project's root in `folder`, unchanged but for what `project` says is put there."""
     with tarfile.open(archive) as opened:
         opened.extractall(folder, filter="data")
     (root,) = folder.iterdir()
-    (root / "requirements.txt").write_text("".join(f"{line}\n" for line in project.requirements))
+    _write_lines(root / "requirements.txt", project.requirements)
+    if project.ci_ignore:
+        _write_lines(root / ".ciignore", project.ci_ignore)
     return root
+
+
+def _write_lines(path: Path, lines: Sequence[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines))
