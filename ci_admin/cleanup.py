@@ -12,7 +12,6 @@ from ci_admin.controller_sign import holder_of
 from ci_common.clock import utc_now
 from ci_common.errors import InvalidInput
 from ci_common.ids import VolumeName
-from ci_common.models import JobStatus
 from ci_common.repository import ControllerRepository
 from ci_controller.container_manager import ContainerManager
 from ci_controller.engine_errors import InUse
@@ -79,7 +78,7 @@ async def _sweep_bundles(repository: ControllerRepository, paths: DataPaths) -> 
 async def _needed_volumes(repository: ControllerRepository) -> set[VolumeName]:
     unfinished = [
         *await repository.running_jobs(),
-        *await repository.list_jobs(None, _MOST_UNFINISHED, status=JobStatus.QUEUED),
+        *await repository.queued_jobs(_MOST_UNFINISHED),
     ]
     named = {job.environment for job in unfinished} | {job.run.environment for job in unfinished if job.run}
     cached = {entry.volume for entry in await repository.list_environments()}
