@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 _SUMMARY = re.compile(r"^=+ (?P<counts>\d+ \w+.*) in [\d.]+s(?: \([\d:]+\))? =+$", re.MULTILINE)
 _COUNT = re.compile(r"(?P<number>\d+) (?P<outcome>\w+)")
 _PYTHON = re.compile(r"^platform \S+ -- Python (?P<version>\S+),", re.MULTILINE)
+_ROOT = re.compile(r"^rootdir: (?P<root>/.+)$", re.MULTILINE)
 _TEST = re.compile(
     r"^(?P<test>\S+::.+?) (?P<outcome>PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)(?: \(.*)?\s+\[ *\d+%\]$",
     re.MULTILINE,
@@ -26,7 +27,7 @@ class PytestLog:
     counts: Mapping[str, int]
     """By the word that pytest uses: `passed`, `failed`, `skipped`, …"""
     tests: Mapping[str, str] = field(repr=False)
-    """Outcome of each test."""
+    """Outcome of each test; where a name tells the project's folder, `<root>` stands in its place."""
 
     @property
     def passed(self) -> int:
@@ -55,7 +56,9 @@ def read(output: str) -> PytestLog:
     if not summaries or python is None:
         raise ValueError(f"this isn't the output of a whole run of pytest:\n{output[-2000:]}")
     counts = {found["outcome"]: int(found["number"]) for found in _COUNT.finditer(summaries[-1]["counts"])}
-    tests = {found["test"]: found["outcome"] for found in _TEST.finditer(output)}
+    root = _ROOT.search(output)
+    named = output if root is None else output.replace(root["root"], "<root>")
+    tests = {found["test"]: found["outcome"] for found in _TEST.finditer(named)}
     return PytestLog(python["version"], counts, tests)
 
 

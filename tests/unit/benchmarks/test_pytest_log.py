@@ -5,6 +5,7 @@ from benchmarks import pytest_log
 OUTPUT = """\
 ============================= test session starts ==============================
 platform linux -- Python 3.11.2, pytest-8.4.2, pluggy-1.6.0 -- /job/venv/bin/python
+rootdir: /workspace
 collected 6 items
 
 tests/test_a.py::test_one PASSED                                         [ 16%]
@@ -36,6 +37,12 @@ def test_differences_name_the_test_and_both_sides() -> None:
     assert pytest_log.differences(here, there) == [
         "tests/test_a.py::test_six: PASSED here, FAILED on the host"
     ]
+
+
+def test_where_the_project_lies_makes_no_difference() -> None:
+    here = pytest_log.read(OUTPUT.replace("a - b", "/workspace/tests/a"))
+    there = pytest_log.read(OUTPUT.replace("a - b", "/tmp/a/tests/a").replace("/workspace", "/tmp/a"))
+    assert pytest_log.differences(here, there) == []
 
 
 def test_what_failed_on_both_sides_is_named() -> None:
