@@ -399,3 +399,20 @@ async def test_a_list_is_fetched_page_by_page_and_says_that_there_is_more(home: 
     assert len(lines) == 2501
     assert len({line.split()[0] for line in lines}) == 2501
     assert done.stderr == "ci: there are more than 2500; --limit shows more\n"
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [({"max_upload_bytes": 100}, "the server takes 100 bytes"), ({"max_bundle_entries": 1}, "takes 1;")],
+)
+async def test_more_than_the_server_takes_is_not_sent(
+    home: Path, project: Path, limits: dict[str, int], words: str
+) -> None:
+    async def me(exchange: Exchange) -> None:
+        await exchange.json(200, {"limits": limits})
+
+    async with scripted_server({"^GET /me$": me}) as server:
+        done = await finished(client_of(home, server.url).start("submit", "test", cwd=project))
+        assert server.made(SUBMIT) == []
+    assert done.exit_code == 64
+    assert words in done.stderr

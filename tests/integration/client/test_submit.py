@@ -1,4 +1,5 @@
 import asyncio
+import sys
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,6 @@ import pytest
 from ci_common.models import Outcome, Phase, Reason
 from tests.integration.client.client_command import Client, make_project
 from tests.integration.client.worker import Worker, finished
-from tests.integration.server.serving import Account
 
 OUTPUTS = [
     "",
@@ -200,9 +200,41 @@ async def test_without_a_good_key_it_is_77_and_says_where_to_put_one(
     assert await worker.jobs() == []
 
 
-async def test_an_archive_that_the_server_would_not_take_is_not_sent(
-    client: Client, project: Path, account: Account, tmp_path: Path
+async def test_a_server_that_is_not_there_is_named_with_the_source_of_its_address(
+    client: Client, project: Path
 ) -> None:
     done = await finished(client.start("submit", "test", str(project), "--server", "http://127.0.0.1:9"))
     assert done.exit_code == 69
     assert "can't reach http://127.0.0.1:9 (from --server): Connection refused" in done.stderr
+
+
+async def test_output_comes_as_it_is_printed(client: Client, project: Path, worker: Worker) -> None:
+    running = client.start("submit", "test", cwd=project)
+    job_id = await worker.started()
+    for text in ("first\n", "sec", "ond\n"):
+        await worker.print(job_id, text)
+        await asyncio.to_thread(running.stdout.wait_for, text.encode())
+    await worker.complete(job_id)
+    assert (await finished(running)).stdout == b"first\nsecond\n"
+
+
+async def test_the_rules_are_named_on_demand(client: Client, project: Path, worker: Worker) -> None:
+    (project / ".ciignore").write_text("# big\n*.bin\n")
+    (project / "a.bin").write_text("")
+    (project / "venv").mkdir()
+    (project / "venv" / "pyvenv.cfg").write_text("")
+    done = await finished(client.start("submit", "test", "--async", "-v", cwd=project))
+    assert "ci: left out by .ciignore:2 *.bin: a.bin\n" in done.stderr
+    assert "ci: left out by folders with a pyvenv.cfg: venv/\n" in done.stderr
+    assert "ci: left out by names that begin with '.': .ciignore\n" in done.stderr
+    assert "ci: sending 2 entries" in done.stderr
+
+
+async def test_python_m_does_the_same(client: Client, project: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "ci_client", "submit", "test", "nowhere",
+        env=client.environ, cwd=project, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _, stderr = await process.communicate()
+    assert process.returncode == 64
+    assert stderr == b"ci: error: nowhere doesn't exist; name the project's folder\n"
