@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 VERSION = 1
 GRACE_SECONDS = 10.0
 TICK_SECONDS = 0.25
+SPEC_READ_BYTES = 65536
 TAIL_BYTES = 300
 NOTICE_CHARACTERS = 2000
 SIGKILLED = 128 + signal.SIGKILL
@@ -183,8 +184,9 @@ class Runner:
         if not report:
             sys.exit("the process that unpacks the files has died")
         end, why, size_bytes = json.loads(report)
-        if end != "unfed":
-            self._frames.tell("fed")
+        if end == "unfed":
+            return end
+        self._frames.tell("fed")
         if end is not None:
             self._frames.tell("notice", text=f"The files can't be used: {why}"[:NOTICE_CHARACTERS])
         elif spec.disk_limit_bytes is not None:
@@ -201,8 +203,7 @@ class Runner:
         self._exit_code = None if self._limit else shell_code(status)
         was_interrupted = self._limit is not None or self._is_terminated
         lacked_memory = kills > 0 and not was_interrupted and self._exit_code == SIGKILLED
-        if kills > lacked_memory:
-            self._tell_kills(kills - lacked_memory)
+        self._tell_kills(kills - 1 if lacked_memory else kills)
         if was_interrupted:
             return self._limit or "terminated"
         if lacked_memory:
@@ -214,6 +215,8 @@ class Runner:
         return "pytest_missing" if self._lacks_pytest(step) else "exited"
 
     def _tell_kills(self, count: int) -> None:
+        if count == 0:
+            return
         what = "a process of the job was" if count == 1 else f"{count} processes of the job were"
         self._frames.tell("notice", text=f"The job reached its memory limit: {what} killed by the kernel")
 
@@ -314,7 +317,7 @@ def read_spec(frames: Frames, signals: Signals) -> bytes | None:
         if signals.stop_requested:
             return None
         if 0 in readable:
-            piece = os.read(0, wanted - len(data))
+            piece = os.read(0, min(wanted - len(data), SPEC_READ_BYTES))
             if not piece:
                 return None
             data += piece

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 SHORTEST_REST_SECONDS = 0.25
 LONGEST_REST_SECONDS = 10.0
 BLOCK_BYTES = 512
+LEAST_BYTES = 4096
+"""What a file counts at least: empty ones use up the disk's inodes."""
 
 
 class DiskWatch:
@@ -152,12 +154,12 @@ def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
 
 
 def _own_bytes(info: os.stat_result, seen: set[tuple[int, int]]) -> int:
-    """What a file adds: nothing once it was met under another of its names."""
+    """What a file counts: nothing once it was met under another of its names."""
     if info.st_nlink != 1 and not stat.S_ISDIR(info.st_mode):
         if (info.st_dev, info.st_ino) in seen:
             return 0
         seen.add((info.st_dev, info.st_ino))
-    return info.st_blocks * BLOCK_BYTES
+    return max(info.st_blocks * BLOCK_BYTES, LEAST_BYTES)
 
 
 def _unnamed_files() -> Iterator[os.stat_result]:

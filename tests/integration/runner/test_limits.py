@@ -130,6 +130,12 @@ async def test_a_file_without_a_name_counts(boxes: Boxes) -> None:
         assert (await box.end()).end is RunnerEnd.DISK_LIMIT
 
 
+async def test_empty_files_count(boxes: Boxes) -> None:
+    code = "number = 0\nwhile True:\n    open(f'/tmp/{number}', 'w').close()\n    number += 1"
+    async with boxes.run(spec(python(code), disk_limit_bytes=MEBIBYTE)) as box:
+        assert (await box.end()).end is RunnerEnd.DISK_LIMIT
+
+
 async def test_what_takes_no_room_does_not_count(boxes: Boxes) -> None:
     code = (
         "import os, time\n"

@@ -1,11 +1,15 @@
 """The spec's JSON is what the runner's docstring promises, ASCII, and holds nothing else."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
 from ci_common.models import Phase
-from ci_controller.runner_spec import SPEC_VERSION, RunnerSpec, RunnerStep
+from ci_controller import runner_processes, runner_setup, runner_spec
+from ci_controller.frames import FRAMES_VERSION, MAX_LINE_BYTES
+from ci_controller.runner_spec import CA_BUNDLE_PATH, CONFIG_FOLDER, SPEC_VERSION, RunnerSpec, RunnerStep
 
 
 def test_all_fields() -> None:
@@ -70,3 +74,12 @@ def test_nobody_runs_a_job_as_root(uid: int, gid: int) -> None:
 def test_passwords_are_not_shown() -> None:
     spec = RunnerSpec(uid=1, gid=1, steps=(), time_limit_seconds=1, config_files={"pip.conf": "secret"})
     assert "secret" not in repr(spec)
+
+
+def test_both_halves_of_the_contract_agree() -> None:
+    source = Path(runner_spec.__file__).with_name("runner.py").read_text()
+    assert re.findall(r"^VERSION = (.*)$", source, re.MULTILINE) == [str(SPEC_VERSION)]
+    assert FRAMES_VERSION == SPEC_VERSION
+    assert runner_setup.CONFIG_FOLDER == CONFIG_FOLDER
+    assert f"{runner_setup.CONFIG_FOLDER}/{runner_setup.CA_BUNDLE}" == CA_BUNDLE_PATH
+    assert runner_processes.FRAME_BYTES * 4 / 3 + 40 < MAX_LINE_BYTES
