@@ -32,7 +32,6 @@ async def build(images: Images, containers: Containers, python: str | None, repo
     """See `ContainerManager.build_base_image`."""
     version = python or DEFAULT_PYTHON
     name = name_of(version)
-    before = await images.look(name)
     try:
         source = await _source(images, version, report)
         report(f"adding uv and the job's user to {source.described}")
@@ -47,8 +46,7 @@ async def build(images: Images, containers: Containers, python: str | None, repo
         raise ImageBuildFailed(f"the base image for Python {version} can't be built: {error}") from error
     for note in made.notes:
         report(note)
-    if before is not None and before.id != made.id:
-        await _forget(images, before.id)
+    await _remove_old(images)
     present = await _present(images, version)
     if present is None:
         raise ImageBuildFailed(f"image {name} is gone as soon as it was made")
@@ -94,12 +92,10 @@ async def _present(images: Images, version: str) -> BaseImage | None:
     return next((image for image in await images.list_base() if image.name == wanted), None)
 
 
-async def _forget(images: Images, image_id: str) -> None:
-    """Remove a base image that has lost its name, unless somebody uses it or gave it another."""
-    view = await images.look(image_id)
-    if view is None or view.names:
-        return
-    try:
-        await images.remove(image_id)
-    except InUse:
-        return
+async def _remove_old(images: Images) -> None:
+    """Remove base images whose name went to a newer one; those that job images stand on go next time."""
+    for image_id in await images.list_old_base():
+        try:
+            await images.remove(image_id, with_parents=True)
+        except InUse:
+            continue

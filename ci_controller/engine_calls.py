@@ -1,8 +1,8 @@
 """Short calls to the engine: question, answer, done; each in a thread of its own and within a time limit.
 
-The Docker SDK gives the connection (Unix sockets, TLS, version negotiation); requests are made from the
-engine's API directly, since its answers then come typed and each call can have its own limit. What streams
-(logs, stdin, events) has connections of its own: `engine_stream`.
+The Docker SDK gives the connection (`engine_transport`); requests are made from the engine's API directly,
+since their answers then come typed and each call can have its own limit. What streams (logs, stdin, events)
+has connections of its own: `engine_stream`.
 
 Invariants: no call outlasts its limit for its caller; the thread behind it ends by the socket's own
 time-out. Only parts of `container_manager` call this.
@@ -23,9 +23,8 @@ from ci_common.errors import EngineUnavailable
 from ci_controller import engine_json
 from ci_controller.engine_address import EngineAddress
 from ci_controller.engine_errors import EngineRefused
+from ci_controller.engine_transport import make_client
 from ci_controller.threads import in_thread
-
-_CONNECTIONS_KEPT = 64
 
 Query = Mapping[str, str | int | bool]
 
@@ -140,8 +139,8 @@ class EngineCalls:
         """
 
         def ask() -> Answer:
-            client = self._connected(limit_seconds)
-            url = f"{client.base_url}/v{client.api_version}{path}"
+            client = self._connected()
+            url = f"{client.base_url}{path}"
             archive = body if isinstance(body, Tar) else None
             described = None if isinstance(body, Tar) else body
             with client.request(
@@ -166,22 +165,9 @@ class EngineCalls:
         except (requests.RequestException, DockerException, OSError) as error:
             raise EngineUnavailable(f"no answer from the engine at {self.address.url}: {error}") from error
 
-    def _connected(self, limit_seconds: float) -> APIClient:
+    def _connected(self) -> APIClient:
         """The one client, made by whichever call comes first; runs in a call's thread."""
-        if self._client is not None:
-            return self._client
-        made = APIClient(
-            base_url=self.address.client_url(),
-            version="auto",
-            timeout=max(1, round(limit_seconds)),
-            tls=self.address.client_tls(),
-            max_pool_size=_CONNECTIONS_KEPT,
-        )
-        made.trust_env = False  # else each request reads .netrc and the proxy settings
         with self._lock:
             if self._client is None:
-                self._client = made
-                return made
-            present = self._client
-        made.close()
-        return present
+                self._client = make_client(self.address)
+            return self._client

@@ -60,7 +60,6 @@ class ImageView:
     """Any image of the engine."""
 
     id: str
-    names: Sequence[str]
     labels: Mapping[str, str]
     created_at: datetime
 
@@ -81,7 +80,6 @@ class Images:
         labels = engine_json.mapping(engine_json.mapping(answer.object, "Config"), "Labels")
         return ImageView(
             engine_json.text(answer.object, "Id"),
-            _names(answer.object),
             {key: engine_json.text(labels, key) for key in labels},
             engine_json.moment(answer.object, "Created"),
         )
@@ -110,9 +108,15 @@ class Images:
             for entry in await self._list(instance_label(self.instance))
         ]
 
-    async def remove(self, image_id: str) -> None:
-        """See `ContainerManager.remove_image`."""
-        answer = await self.calls.change("DELETE", f"/images/{image_id}")
+    async def list_old_base(self) -> Sequence[str]:
+        """Ids of base images whose name went to a newer one."""
+        entries = await self._list(f"{LABEL_BASE}=1")
+        return [engine_json.text(entry, "Id") for entry in entries if not _names(entry)]
+
+    async def remove(self, image_id: str, *, with_parents: bool = False) -> None:
+        """See `ContainerManager.remove_image`; nameless images that it was made of stay unless told."""
+        query = {"noprune": int(not with_parents)}
+        answer = await self.calls.change("DELETE", f"/images/{image_id}", query)
         if answer.status == 404:
             return
         if answer.status == 409:

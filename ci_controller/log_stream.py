@@ -22,10 +22,11 @@ async def follow(
     path = f"/containers/{container_id}/logs"
     query = {"stdout": 1, "follow": 1}
     async with open_stream(address, "GET", path, query, limit_seconds=limits.look_seconds) as stream:
-        if stream.status == 404:
-            return
         if stream.status != 200:
-            raise EngineUnavailable(f"the engine gave no log of {container_id}: {await stream.refusal()}")
+            reason = await stream.refusal()
+            if stream.status == 404 or "marked for removal" in reason:
+                return
+            raise EngineUnavailable(f"the engine gave no log of {container_id}: {reason}")
         frames = Demultiplexer()
         async for piece in stream.pieces():
             try:
