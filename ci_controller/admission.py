@@ -8,6 +8,7 @@ import asyncio
 
 from ci_common.ids import JobId
 from ci_common.repository import ControllerRepository
+from ci_controller.container_manager import ContainerManager
 from ci_controller.readiness import EngineReadiness
 from ci_controller.slots import Slots
 from ci_controller.work_queue import WorkQueue
@@ -19,12 +20,14 @@ class Admission:
     def __init__(
         self,
         repository: ControllerRepository,
+        manager: ContainerManager,
         readiness: EngineReadiness,
         queue: WorkQueue,
         capacity: int,
         news: asyncio.Event,
     ) -> None:
         self._repository = repository
+        self._manager = manager
         self._readiness = readiness
         self._queue = queue
         self._capacity = capacity
@@ -32,6 +35,8 @@ class Admission:
         self._installing: dict[str, JobId] = {}
         self._parked: dict[JobId, str] = {}
         self.slots = Slots(capacity)
+        self.is_open = False
+        """The places of the jobs that this leadership found running are accounted for."""
 
     def admit_soon(self) -> None:
         """Queued jobs may have come, or places may be free."""
@@ -45,14 +50,28 @@ class Admission:
             await self._admit()
 
     async def _admit(self) -> None:
-        if self._readiness.now.obstacle is not None or not self.slots.free:
+        if self._readiness.now.obstacle is not None or (self.is_open and not self.slots.free):
             return
+        if not self.is_open:
+            await self._adopt_running()
         for job in await self._repository.queued_jobs(len(self._parked) + 2 * self._capacity):
             if job.id in self._parked or self.slots.of(job.id) is not None:
                 continue
             if not self.slots.take(job.id):
                 return
             self._queue.add(job.id)
+
+    async def _adopt_running(self) -> None:
+        """Jobs of an earlier leader keep their places, and their users' ids, before any is given away."""
+        running = {job.id: job for job in await self._repository.running_jobs()}
+        for view in await self._manager.list():
+            job = None if view.job_id is None else running.get(view.job_id)
+            if job is not None and job.run is not None and job.run.container_id == view.id:
+                self.slots.adopt(job.id, view.slot)
+        for job_id in running:
+            self.slots.adopt(job_id, None)
+            self._queue.add(job_id)  # one that has ended meanwhile gives its place back
+        self.is_open = True
 
     def release(self, job_id: JobId) -> None:
         """The job needs its place no more."""

@@ -31,6 +31,8 @@ class Attempt:
     task: asyncio.Task[LastWord] | None = None
     last_word: LastWord | None = None
     stop_asked_at: float | None = None
+    ended_for_time: bool = False
+    """This controller has ended it because the runner had not kept the time limit."""
 
     @property
     def attended(self) -> bool:

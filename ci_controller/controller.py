@@ -169,11 +169,14 @@ class _Leader:
             self._reconciler.admission.admit_soon()
 
     async def _follow_engine(self) -> None:
-        async with aclosing(self._manager.engine_events()) as events:
-            async for container_id in events:
-                job_id = self._reconciler.attempts.job_of(container_id)
-                if job_id is not None:
-                    self._reconciler.queue.add(job_id)
+        try:
+            async with aclosing(self._manager.engine_events()) as events:
+                async for container_id in events:
+                    job_id = self._reconciler.attempts.job_of(container_id)
+                    if job_id is not None:
+                        self._reconciler.queue.add(job_id)
+        finally:
+            self._readiness.begin_again()
 
     async def _list(self) -> None:
         await self._wake_running()
@@ -207,6 +210,8 @@ class _Leader:
             raise
         except EngineUnavailable as problem:
             _log.debug("%s", problem)
-            self._readiness.invalidate()
+            self._readiness.look_again()
         except CIError as problem:
             _log.warning("%s", problem)
+        except Exception:  # noqa: BLE001 - a round that fails is one round; the next one tries again
+            _log.exception("a background round failed")

@@ -17,7 +17,7 @@ from ci_common.ids import Fence, JobId, VolumeName
 from ci_common.lifecycle import MAX_ATTEMPTS
 from ci_common.models import Job, JobStatus, Outcome, Reason, Verdict
 from ci_controller.container_view import ContainerStatus, ContainerView
-from ci_controller.settle import Drained, EnvironmentGone, LastWord, Lost, NeverFed
+from ci_controller.settle import Drained, EnvironmentGone, Installed, LastWord, Lost, NeverFed, Unbound
 
 MAX_FAILED_LAUNCHES = 3
 """Containers that may fail before they hold the files without using up an attempt of the job."""
@@ -46,6 +46,8 @@ class Seen:
     stopping: Stopping
     past_deadline: bool
     """The time limit and the runner's own margin are over: the runner has failed to keep it."""
+    ended_for_time: bool
+    """This controller has ended it for that."""
     failed_launches: int
     """How often a container of this job failed before it held the files, in this process's life."""
 
@@ -119,6 +121,9 @@ def decide(job: Job, seen: Seen, fence: Fence) -> Action:
             return _after_failed_launch(job, seen)
         case EnvironmentGone():
             return LoseEnvironment()
+        case Installed() | Unbound():
+            # Seen before the job was let go of: another turn is due.
+            return Nothing()
         case _:
             return _decide_bound(job, seen, fence)
 
@@ -159,13 +164,13 @@ def _decide_ended(job: Job, seen: Seen, container: ContainerView) -> Action:
         return Nothing() if seen.attended else Attend()
     if job.cancel_reason is not None:
         return Complete(_cancelled(job))
-    if seen.past_deadline:
-        return Complete(Verdict(Outcome.TIMED_OUT, reason=Reason.TIME_LIMIT))
-    if container.oom_killed:
-        return Complete(Verdict(Outcome.OUT_OF_MEMORY, reason=Reason.MEMORY_LIMIT))
     assert job.run is not None
     if not job.run.fed:
         return _after_failed_launch(job, seen)
+    if seen.ended_for_time:
+        return Complete(Verdict(Outcome.TIMED_OUT, reason=Reason.TIME_LIMIT))
+    if container.oom_killed:
+        return Complete(Verdict(Outcome.OUT_OF_MEMORY, reason=Reason.MEMORY_LIMIT))
     return _after_loss(job, "Its container ended without a result", uses_attempt=True)
 
 

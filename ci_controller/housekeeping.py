@@ -10,12 +10,12 @@ from datetime import timedelta
 
 from ci_common.bundle_store import BundleStore
 from ci_common.clock import utc_now
-from ci_common.ids import Fence, VolumeName
+from ci_common.ids import ContainerId, Fence, VolumeName
 from ci_common.models import JobStatus
 from ci_common.repository import ControllerRepository
 from ci_controller.container_manager import ContainerManager
 from ci_controller.container_view import Role
-from ci_controller.engine_errors import InUse
+from ci_controller.engine_errors import EngineRefused
 from ci_controller.environments import is_fresh
 from ci_controller.launcher import Launcher
 from ci_controller.reconciler import Reconciler
@@ -56,12 +56,18 @@ class Housekeeping:
         for view in views:
             if view.job_id is None or view.role not in {Role.JOB, Role.INSTALL}:
                 if now - view.created_at > timedelta(seconds=HELPER_AGE_SECONDS):
-                    await self._manager.remove(view.id)
+                    await self._remove_helper(view.id)
                 continue
             job = jobs.get(view.job_id)
             run = None if job is None or job.status is JobStatus.COMPLETED else job.run
             if run is None or run.container_id != view.id:
                 self._reconciler.suspect(view.job_id, view.id)
+
+    async def _remove_helper(self, container_id: ContainerId) -> None:
+        try:
+            await self._manager.remove(container_id)
+        except EngineRefused as problem:
+            _log.warning("container %s stays for now: %s", container_id, problem)
 
     async def sweep(self) -> None:
         """Remove environments past their age, volumes without one, and bundles without a job."""
@@ -77,8 +83,8 @@ class Housekeeping:
         for name in found - await self._volumes_in_use():
             try:
                 await self._manager.remove_volume(name)
-            except InUse as problem:
-                _log.debug("volume %s is still used: %s", name, problem)
+            except EngineRefused as problem:
+                _log.info("volume %s stays for now: %s", name, problem)
 
     async def _volumes_in_use(self) -> set[VolumeName]:
         in_use = {environment.volume for environment in await self._repository.list_environments()}

@@ -16,14 +16,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ci_common.errors import FenceLost, StorageBusy
+from ci_common.errors import FenceLost, StorageBusy, StorageFull
 from ci_common.ids import Fence
 from ci_common.models import ControllerState, Lease, LeaseHolder
 from ci_common.repository import ControllerRepository
 
 LOOK_SECONDS = 0.25
 BEAT_SECONDS = 1.0
-STANDSTILL_SECONDS = 10.0
+STANDSTILL_SECONDS = 30.0
+"""Longer than a backup or a slow disk may hold the write lock, for which a living leader waits."""
 DEATH_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
@@ -74,6 +75,9 @@ async def take(repository: ControllerRepository) -> Lease:
             return await repository.take_lease(this_process(), None if lease is None else lease.fence)
         except FenceLost:
             _log.info("another controller was quicker")
+        except StorageBusy as busy:
+            _log.warning("the lease can't be taken yet: %s", busy)
+            earlier = None
 
 
 def is_alive(holder: LeaseHolder) -> bool:
@@ -137,8 +141,8 @@ async def keep_beating(repository: ControllerRepository, beat: Beat) -> None:
     while True:
         try:
             await beat.send(repository)
-        except StorageBusy as busy:
-            _log.warning("beat delayed: %s", busy)
+        except (StorageBusy, StorageFull) as problem:
+            _log.warning("beat delayed: %s", problem)
         await beat.wait(BEAT_SECONDS)
 
 

@@ -45,6 +45,10 @@ class Planner:
             self._plans[job.id, image_id] = plan
         return plan
 
+    def knows(self, job_id: JobId) -> bool:
+        """Whether it keeps a plan of the job."""
+        return any(key[0] == job_id for key in self._plans)
+
     def forget(self, job_id: JobId) -> None:
         """The job has ended."""
         for key in [key for key in self._plans if key[0] == job_id]:

@@ -19,7 +19,16 @@ from ci_common.models import Environment, Job, LogPosition, Verdict
 from ci_common.repository import ControllerRepository
 from ci_controller.container_manager import ContainerManager
 from ci_controller.frames import Batch, FrameDecoder, RunnerResult
-from ci_controller.settle import Drained, Installed, LastWord, Settlement, Unbound
+from ci_controller.settle import (
+    Drained,
+    EnvironmentGone,
+    Installed,
+    LastWord,
+    Lost,
+    NeverFed,
+    Settlement,
+    Unbound,
+)
 
 MAX_EVENT_CHARACTERS = 256 * 1024
 """A flood is cut into events of this size, so that no reader has to take more at once."""
@@ -93,6 +102,9 @@ class Pump:
         if batch.is_empty and batch.position == self._position:
             return None
         settlement = None if batch.result is None else self._settle(self._job, batch.result)
+        if isinstance(settlement, Lost | NeverFed | EnvironmentGone) and not events_of(batch):
+            # The step that follows is another transaction: after a crash between, it is read again.
+            return settlement
         job = await self._repository.append(
             self._fence,
             self._job_id,

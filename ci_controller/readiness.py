@@ -1,8 +1,7 @@
 """Whether jobs can be started at present: the engine answers, the image exists, the network is closed.
 
 Kept up by one task for the whole leadership: whatever can't be had is tried again, people are told
-through the lease, and waiting jobs start as soon as it is there. `invalidate` asks for a new look, for
-example after the engine went away: a restarted engine has lost the rules that close the network.
+through the lease, and waiting jobs start as soon as it is there.
 """
 
 import asyncio
@@ -45,6 +44,7 @@ class EngineReadiness:
         self._on_ready = on_ready
         self._look_again = asyncio.Event()
         self._obstacle: str | None = "The controller is starting"
+        self._is_made = False
         self.image: JobImage | None = None
         self.network: NetworkState = NetworkState(None, "not looked at yet")
 
@@ -58,8 +58,18 @@ class EngineReadiness:
         """What a job's container is connected to."""
         return self.network.name or NO_NETWORK
 
-    def invalidate(self) -> None:
-        """The engine may have gone away: look again before anything else is started."""
+    def look_again(self) -> None:
+        """A call to the engine has failed: find out whether it still answers."""
+        self._look_again.set()
+
+    def begin_again(self) -> None:
+        """The engine, or what was made in it, is gone: nothing is started until all of it is back.
+
+        A restarted engine has lost the rules that close the network.
+        """
+        self._is_made = False
+        if self._obstacle is None:
+            self._obstacle = "The connection to the container engine was lost"
         self._look_again.set()
 
     async def keep(self) -> None:
@@ -75,20 +85,26 @@ class EngineReadiness:
 
     async def _try(self) -> float | None:
         try:
-            await self._bring_about()
+            await self._manager.ping()
+            if not self._is_made:
+                self._is_made = True  # before it is: what is lost meanwhile is made again
+                await self._make()
         except EngineUnavailable as problem:
+            self._is_made = False
             self._hinder(ControllerState.NO_ENGINE, f"The container engine doesn't answer: {problem}")
             return RETRY_ENGINE_SECONDS
         except (ImageBuildFailed, EngineRefused) as problem:
+            self._is_made = False
             self._hinder(ControllerState.BUILDING_IMAGE, f"The base image can't be had: {problem}")
             return RETRY_IMAGE_SECONDS
+        if not self._is_made:
+            return 0.0
         self._obstacle = None
         self._beat.say(ControllerState.READY)
         self._on_ready()
         return None
 
-    async def _bring_about(self) -> None:
-        await self._manager.ping()
+    async def _make(self) -> None:
         base_name = self._settings.python_base_image
         if base_name is None:
             base = await self._manager.ensure_base_image(None, self._report)

@@ -12,20 +12,20 @@ import logging
 import signal as signals
 
 from ci_common.bundle_store import BundleStore
-from ci_common.clock import utc_now
 from ci_common.errors import (
-    BundleRejected,
     CIError,
     EngineUnavailable,
     FenceLost,
     NotFound,
+    StorageBusy,
 )
 from ci_common.event_data import notice_data
 from ci_common.ids import ContainerId, Fence, JobId
-from ci_common.models import Environment, Job, Outcome, Reason, Stage, Verdict
+from ci_common.models import Job, JobStatus, Outcome, Reason, Stage, Verdict
 from ci_common.repository import ControllerRepository
 from ci_controller.admission import Admission
 from ci_controller.attempts import Attempt, Attempts
+from ci_controller.attendant import Attendant
 from ci_controller.container_manager import ContainerManager
 from ci_controller.decide import (
     Action,
@@ -42,19 +42,18 @@ from ci_controller.decide import (
     Stopping,
     decide,
 )
-from ci_controller.engine_errors import FeedFailed, StartFailed
-from ci_controller.frames import RunnerResult
 from ci_controller.launcher import Launch, Launcher, key_of_volume
 from ci_controller.planner import Planner
-from ci_controller.pump import Pump
 from ci_controller.readiness import EngineReadiness
 from ci_controller.settings import ControllerSettings
-from ci_controller.settle import Drained, Installed, LastWord, NeverFed, Settlement, settle
+from ci_controller.settle import Installed, LastWord
 from ci_controller.starting import NotYet, Starter, Untestable, Unwanted
 from ci_controller.timekeeping import Timekeeping
 from ci_controller.work_queue import WorkQueue
 
 RETRY_SECONDS = 1.0
+MAX_FAILED_TURNS = 8
+"""In a row, of a job that is bound to no container, for no reason that passes by itself."""
 
 _log = logging.getLogger(__name__)
 
@@ -79,7 +78,6 @@ class Reconciler:
         self._manager = manager
         self._bundles = bundles
         self._planner = planner
-        self._launcher = launcher
         self._readiness = readiness
         self._fence = fence
         self._loop = asyncio.get_running_loop()
@@ -87,14 +85,15 @@ class Reconciler:
         self._time = Timekeeping(settings.job_timeout_seconds)
         self.queue = WorkQueue(self.turn)
         self.attempts = Attempts(self._attempt_ended)
-        self.admission = Admission(repository, readiness, self.queue, settings.capacity, news)
+        self.admission = Admission(repository, manager, readiness, self.queue, settings.capacity, news)
+        self._attendant = Attendant(repository, manager, launcher, fence)
         self._starter = Starter(
             repository, planner, launcher, readiness, self.admission, self._time, settings, fence
         )
 
     def wake(self, job_id: JobId) -> None:
-        """Something about the job has changed; one that holds no place waits for admission."""
-        if self.admission.slots.of(job_id) is not None:
+        """Something about the job has changed; one that is not known yet waits for admission."""
+        if self.admission.slots.of(job_id) is not None or self._planner.knows(job_id):
             self.queue.add(job_id)
 
     # Turns
@@ -105,8 +104,21 @@ class Reconciler:
             await self._step(job_id)
             await self._remove_leftovers(job_id)
         except EngineUnavailable:
-            self._readiness.invalidate()
+            self._readiness.look_again()
             raise
+        except (FenceLost, StorageBusy):
+            raise
+        except Exception:
+            # A machine's fault that comes each time must not keep others from this job's place.
+            if self.queue.failures(job_id) >= MAX_FAILED_TURNS:
+                await self._give_up(job_id)
+            raise
+
+    async def _give_up(self, job_id: JobId) -> None:
+        job = await self._repository.get_job(job_id)
+        if job.status is not JobStatus.COMPLETED and job.run is None:
+            verdict = Verdict(Outcome.LOST, reason=Reason.INFRASTRUCTURE)
+            await self._complete(job, verdict, "The controller could not start it; its log says why")
 
     async def _step(self, job_id: JobId) -> None:
         try:
@@ -129,6 +141,7 @@ class Reconciler:
             last_word=None if attempt is None else attempt.last_word,
             stopping=Stopping.NO if attempt is None else attempt.stopping(now),
             past_deadline=attempt is not None and attempt.past_deadline(now),
+            ended_for_time=attempt is not None and attempt.ended_for_time,
             failed_launches=self.attempts.failed_launches.get(job.id, 0),
         )
 
@@ -172,7 +185,7 @@ class Reconciler:
             notice = notice_data(f"Network: {network.reason}")
             await self._repository.add_events(self._fence, job.id, [notice])
         attempt = self.attempts.open(job.id, launch.container_id, self._time.deadline(job.id))
-        self.attempts.attend(attempt, self._run(launch, attempt))
+        self.attempts.attend(attempt, self._attendant.run(launch, attempt))
 
     # Attending
 
@@ -182,50 +195,7 @@ class Reconciler:
         if job.run.stage is Stage.INSTALL and job.run.environment is not None:
             self.admission.begin_install(key_of_volume(job.run.environment), job.id)
         attempt = self.attempts.open(job.id, job.run.container_id, self._time.deadline(job.id))
-        self.attempts.attend(attempt, self._pump(job, attempt).run())
-
-    async def _run(self, launch: Launch, attempt: Attempt) -> LastWord:
-        try:
-            if not await self._launcher.start(launch):
-                return Drained()
-        except StartFailed as problem:
-            _log.warning("job %s: %s", launch.job.id, problem)
-            return NeverFed()
-        feeding = asyncio.create_task(self._launcher.feed(launch), name=f"feed {launch.job.id}")
-        try:
-            last_word = await self._pump(launch.job, attempt).run()
-            return await self._after_feeding(launch, feeding, last_word)
-        finally:
-            feeding.cancel()
-            await asyncio.wait([feeding])
-
-    async def _after_feeding(
-        self, launch: Launch, feeding: asyncio.Task[None], last_word: LastWord
-    ) -> LastWord:
-        """The runner's word stands, unless the files themselves were the reason why it never began."""
-        if not isinstance(last_word, NeverFed):
-            return last_word
-        try:
-            await feeding
-        except BundleRejected as problem:
-            _log.warning("job %s: %s", launch.job.id, problem)
-            return Verdict(Outcome.ERROR, reason=Reason.BAD_BUNDLE)
-        except FeedFailed as problem:
-            _log.warning("job %s: %s", launch.job.id, problem)
-        return last_word
-
-    def _pump(self, job: Job, attempt: Attempt) -> Pump:
-        def judge(latest: Job, result: RunnerResult) -> Settlement:
-            return settle(latest, result, past_deadline=attempt.past_deadline(self._loop.time()))
-
-        return Pump(self._repository, self._manager, self._fence, job, judge, self._environment_of)
-
-    def _environment_of(self, job: Job) -> Environment:
-        assert job.run is not None, "an installation has a container"
-        assert job.run.environment is not None, "an installation fills a volume"
-        now = utc_now()
-        volume = job.run.environment
-        return Environment(key_of_volume(volume), job.user_id, volume, created_at=now, last_used_at=now)
+        self.attempts.attend(attempt, self._attendant.follow(job, attempt))
 
     def _attempt_ended(self, attempt: Attempt, problem: BaseException | None) -> None:
         job_id = attempt.job_id
@@ -234,7 +204,7 @@ class Reconciler:
         elif problem is not None:
             _log.warning("job %s: %s", job_id, problem, exc_info=_trace(problem))
             if isinstance(problem, EngineUnavailable):
-                self._readiness.invalidate()
+                self._readiness.look_again()
             self.queue.add_after(job_id, RETRY_SECONDS)
         else:
             self._note_last_word(attempt, attempt.last_word)
@@ -243,9 +213,6 @@ class Reconciler:
     def _note_last_word(self, attempt: Attempt, last_word: LastWord | None) -> None:
         job_id = attempt.job_id
         match last_word:
-            case NeverFed():
-                failed = self.attempts.failed_launches
-                failed[job_id] = failed.get(job_id, 0) + 1
             case Installed():
                 self._leave(job_id, attempt.container_id)
                 self.admission.end_install(job_id)
@@ -268,9 +235,12 @@ class Reconciler:
 
     async def _kill(self, job: Job, seen: Seen) -> None:
         assert job.run is not None, "there is a container"
-        await self._manager.kill(job.run.container_id)
         if not seen.attended:
             self._attend(job, seen)
+        attempt = self.attempts.of(job.id, job.run.container_id)
+        assert attempt is not None, "it is attended"
+        attempt.ended_for_time = attempt.ended_for_time or seen.past_deadline
+        await self._manager.kill(job.run.container_id)
 
     async def _complete(self, job: Job, verdict: Verdict, notice: str | None) -> None:
         events = [] if notice is None else [notice_data(notice)]
@@ -280,12 +250,15 @@ class Reconciler:
 
     async def _requeue(self, job: Job, notice: str | None, *, uses_attempt: bool) -> None:
         assert job.run is not None, "there was a container"
-        await self._repository.requeue(
+        requeued = await self._repository.requeue(
             self._fence, job.id, job.run.container_id, notice, uses_attempt=uses_attempt
         )
+        if requeued is None:
+            self.queue.add(job.id)
+            return
         self._leave_run(job)
-        if uses_attempt:
-            self.attempts.failed_launches.pop(job.id, None)
+        failed = self.attempts.failed_launches
+        failed[job.id] = 0 if uses_attempt else failed.get(job.id, 0) + 1
         self._release(job.id)
         self.queue.add(job.id)
 
@@ -296,8 +269,8 @@ class Reconciler:
         await self._requeue(job, None, uses_attempt=False)
 
     async def _clean_up(self, job_id: JobId) -> None:
-        await asyncio.to_thread(self._bundles.delete, job_id)
         self._forget(job_id)
+        await asyncio.to_thread(self._bundles.delete, job_id)
 
     def _forget(self, job_id: JobId) -> None:
         self.attempts.forget(job_id)

@@ -68,7 +68,9 @@ class Starter:
 
     async def start(self, job: Job) -> Started:
         """Bring about the next container of `job`, where it can be had."""
-        if job.status is JobStatus.RUNNING:
+        if job.status is JobStatus.QUEUED:
+            self._time.forget(job.id)  # nothing of this attempt has begun
+        elif self._admission.is_open:
             self._admission.slots.adopt(job.id, None)
         image = self._readiness.image
         if image is None or self._admission.slots.of(job.id) is None:
@@ -131,7 +133,7 @@ class Starter:
                 job, plan, self._site(), self._slot(job), self._time.left_seconds(job.id)
             )
         except ImageMissing:
-            self._readiness.invalidate()
+            self._readiness.begin_again()
             raise
         return launch or Unwanted()
 
@@ -141,7 +143,7 @@ class Starter:
                 job, plan, self._site(), self._slot(job), self._time.left_seconds(job.id), environment
             )
         except ImageMissing:
-            self._readiness.invalidate()
+            self._readiness.begin_again()
             raise
         except VolumeMissing:
             assert environment is not None, "only an environment's volume can be missing"

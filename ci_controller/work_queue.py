@@ -14,6 +14,7 @@ from ci_common.ids import JobId
 
 FIRST_RETRY_SECONDS = 0.5
 LAST_RETRY_SECONDS = 30.0
+MAX_DOUBLINGS = 10
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +52,10 @@ class WorkQueue:
             self._drop_timer(job_id)
             self._timers[job_id] = asyncio.get_running_loop().call_later(delay_seconds, self.add, job_id)
 
+    def failures(self, job_id: JobId) -> int:
+        """How many of the key's turns in a row have failed."""
+        return self._failures.get(job_id, 0)
+
     async def close(self) -> None:
         """Take no more keys and wait until the turns under way have ended."""
         self._closed = True
@@ -86,7 +91,7 @@ class WorkQueue:
 
     def _retry_later(self, job_id: JobId, problem: Exception) -> None:
         failures = self._failures[job_id] = self._failures.get(job_id, 0) + 1
-        delay_seconds = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** (failures - 1))
+        delay_seconds = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(failures - 1, MAX_DOUBLINGS))
         trace = None if isinstance(problem, EngineUnavailable) else problem
         _log.warning("job %s: %s; next try in %.1f s", job_id, problem, delay_seconds, exc_info=trace)
         self.add_after(job_id, delay_seconds)

@@ -89,6 +89,7 @@ SEEN = Seen(
     last_word=None,
     stopping=Stopping.NO,
     past_deadline=False,
+    ended_for_time=False,
     failed_launches=0,
 )
 ENDED = replace(SEEN, container=view(ContainerStatus.EXITED), attended=False, last_word=Drained())
@@ -118,6 +119,7 @@ sights = st.builds(
     last_word=st.sampled_from(LAST_WORDS),
     stopping=st.sampled_from(Stopping),
     past_deadline=st.booleans(),
+    ended_for_time=st.booleans(),
     failed_launches=st.integers(0, 5),
 )
 
@@ -196,7 +198,7 @@ CASES: list[tuple[str, Job, Seen, Action]] = [
     (
         "ended past its time",
         job_with(),
-        replace(ENDED, past_deadline=True),
+        replace(ENDED, past_deadline=True, ended_for_time=True),
         Complete(Verdict(Outcome.TIMED_OUT, reason=Reason.TIME_LIMIT)),
     ),
     (
