@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,13 +49,25 @@ def ignored_names(folder: Path) -> IgnoredNames | None:
     listing = _git(folder, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory")
     if listing is None:
         return None
-    names = [normalised(os.fsdecode(name)) for name in listing.split(b"\0") if name]
-    if "./" in names:
+    names = {normalised(os.fsdecode(name)) for name in listing.split(b"\0") if name}
+    if names == {"./"}:
         return None
+    # A folder that merely holds nothing but ignored files is listed, too, but with its files.
+    folders = {name for name in names if name.endswith("/")} - _folders_above(names) - {"./"}
     return IgnoredNames(
         files=frozenset(name for name in names if not name.endswith("/")),
-        folders=frozenset(name[:-1] for name in names if name.endswith("/")),
+        folders=frozenset(name[:-1] for name in folders),
     )
+
+
+def _folders_above(names: Collection[str]) -> set[str]:
+    found: set[str] = set()
+    for name in names:
+        above = name.rstrip("/").rpartition("/")[0]
+        while above and above + "/" not in found:
+            found.add(above + "/")
+            above = above.rpartition("/")[0]
+    return found
 
 
 def rules_behind(folder: Path, paths: Sequence[str]) -> Mapping[str, str]:

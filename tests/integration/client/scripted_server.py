@@ -9,7 +9,7 @@ import json
 import re
 import ssl
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -189,7 +189,7 @@ _SOUND: dict[str, Handler] = {
 @asynccontextmanager
 async def scripted_server(
     handlers: dict[str, Handler] | None = None, tls: ssl.SSLContext | None = None
-) -> AsyncIterator[ScriptedServer]:
+) -> AsyncGenerator[ScriptedServer]:
     """Run one in the test's own event loop."""
     server = ScriptedServer(handlers or {}, scheme="https" if tls else "http")
     tasks: set[asyncio.Task[None]] = set()

@@ -3,7 +3,7 @@
 import asyncio
 import io
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ def upload_of(zeros: Any, size_bytes: int) -> Upload:  # a RawIOBase that reads 
 @asynccontextmanager
 async def client_for(
     handlers: dict[str, Handler], silence_seconds: float = 45
-) -> AsyncIterator[ServerClient]:
+) -> AsyncGenerator[ServerClient]:
     async with scripted_server(handlers) as server:
         settings = Settings(server=server.url, server_source="--server", config_path=Path("unused"))
         client = ServerClient(settings, "ci_key", silence_seconds=silence_seconds)

@@ -65,15 +65,15 @@ async def test_the_result_never_shares_a_line_with_output(
 async def test_marks_have_a_fallback_where_the_terminal_lacks_them(
     client: Client, project: Path, worker: Worker
 ) -> None:
-    plain = {"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
-    running = client.start("submit", "test", cwd=project, **plain)
+    client.environ.update(PYTHONIOENCODING="latin-1", PYTHONUTF8="0")
+    running = client.start("submit", "test", cwd=project)
     job_id = await worker.started()
     await worker.print(job_id, "naïve\n")
     await worker.complete(job_id)
     done = await finished(running)
     assert "ci: + passed" in done.stderr
     assert done.stdout == "naïve\n".encode()
-    listed = await finished(client.start("list", **plain))
+    listed = await finished(client.start("list"))
     assert b" yes " in listed.stdout
 
 
