@@ -4,7 +4,6 @@ import os
 import uuid
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from ci_controller.container_view import LABEL_INSTANCE
 from ci_controller.containers import Containers
 from ci_controller.engine_address import EngineAddress
 from ci_controller.engine_calls import EngineCalls, TimeLimits
-from ci_controller.engine_errors import InUse
 from ci_controller.image_build import AddedFile, build_container
 from ci_controller.images import Images
 from tests.integration.engine.bench import Bench
@@ -35,8 +33,7 @@ async def clean_up(manager: ContainerManager) -> None:
         await manager.remove_volume(volume.name)
     await manager.remove_network()
     for image in await manager.list_job_images():
-        with suppress(InUse):
-            await manager.remove_image(image.id)
+        await manager.remove_image(image.id)
     assert not await manager.list()
     assert not await manager.list_volumes()
     assert not await manager.list_job_images()
