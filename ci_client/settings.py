@@ -127,7 +127,7 @@ def _checked_key(key: str, source: str) -> str:
 
 
 def _checked_server(server: str, source: str) -> str:
-    url = server.rstrip("/")
+    url = server if server.endswith("://") else server.rstrip("/")
     fault = _server_fault(url)
     if fault is not None:
         raise BadUse(f"the server address {server!r} from {source} {fault}")
