@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.installation import Client, Installation, ensure_base_image
+from tests.e2e.processes import Running
 from tests.e2e.projects import ProjectMaker
 
 
@@ -55,3 +56,10 @@ def warm(client: Client, project: ProjectMaker) -> Client:
 def project(tmp_path: Path) -> ProjectMaker:
     """Makes projects that vanish with the test."""
     return ProjectMaker(tmp_path / "projects")
+
+
+@pytest.fixture(autouse=True)
+def no_command_outlives_its_test() -> Iterator[None]:
+    """A test that fails in the middle leaves its commands to this."""
+    yield
+    Running.end_all()

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar
 
 from tests.e2e.conditions import PATIENCE_SECONDS
 
@@ -73,6 +73,14 @@ class Recorder:
 class Running:
     """A command while it runs."""
 
+    _unfinished: ClassVar[set["Running"]] = set()
+
+    @classmethod
+    def end_all(cls) -> None:
+        """Leave none behind, whatever became of the test that started them."""
+        for each in list(cls._unfinished):
+            each.close()
+
     def __init__(self, argv: Sequence[str], environ: Mapping[str, str], cwd: Path) -> None:
         self._argv = argv
         self._process = subprocess.Popen(
@@ -86,6 +94,7 @@ class Running:
         )
         assert self._process.stdout is not None
         assert self._process.stderr is not None
+        Running._unfinished.add(self)
         self.stdout = Recorder(self._process.stdout)  # pyright: ignore[reportArgumentType] - it is a BufferedReader
         self.stderr = Recorder(self._process.stderr)  # pyright: ignore[reportArgumentType] - it is a BufferedReader
 
@@ -124,6 +133,7 @@ class Running:
             self._process.wait()
         self.stdout.close()
         self.stderr.close()
+        Running._unfinished.discard(self)
 
 
 class Service:

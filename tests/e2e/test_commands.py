@@ -190,7 +190,9 @@ def test_the_administrators_view(installation: Installation, client: Client, pro
     assert installation.admin("status")
     images = json.loads(installation.admin("image", "list", "--json"))
     assert images
-    assert set(images[0]) >= {"name", "python", "created_at", "size_bytes"}
+    for image in images:
+        assert set(image) >= {"name", "python", "created_at", "size_bytes"}
+        assert image["name"].startswith("ci-python:")
     duplicate = installation.run_admin("user", "create", "--name", "x", "--email", client.user.email)
     assert duplicate.exit_code == 1
     assert "already exists" in duplicate.stderr

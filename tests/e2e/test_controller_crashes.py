@@ -213,7 +213,7 @@ def test_a_standby_takes_over(restless: Restless, project: ProjectMaker) -> None
     running = restless.submitted(project, counting(1000, 0.01))
     running.stdout.wait_for(b"line 10\n")
     standby = restless.installation.start_controller()
-    eventually(lambda: "standby" in standby.read_log().lower(), "the second controller to stand by")
+    eventually(lambda: "standing by" in standby.read_log(), "the second controller to stand by")
     restless.kill()
     restless.adopt(standby)
     restless.assert_ended(running, counted(1000))
@@ -232,6 +232,6 @@ def test_a_leader_that_stands_still_is_ended(restless: Restless, project: Projec
 def test_an_orphan_is_removed(restless: Restless) -> None:
     restless.kill()
     images = json.loads(restless.installation.admin("image", "list", "--json"))
-    orphan = restless.installation.engine.make_orphan(restless.installation.prefix, images[0]["name"])
+    orphan = restless.installation.engine.make_orphan(restless.installation.prefix, images[-1]["name"])
     restless.start()
     eventually(lambda: not restless.installation.engine.exists(orphan), "the orphan to be removed")

@@ -30,8 +30,8 @@ def strange_image(installation_without_controller: Installation) -> Iterator[str
     name = f"ci-e2e-strange-{uuid.uuid4().hex[:8]}:1"
     client = docker.from_env()
     listed = json.loads(installation_without_controller.admin("image", "list", "--json"))
-    recipe = f"FROM {listed[0]['name']}\nLABEL ci.e2e={name}\n"
-    client.images.build(fileobj=io.BytesIO(recipe.encode()), tag=name)
+    recipe = f"FROM {listed[-1]['name']}\nLABEL ci.e2e={name}\n"
+    client.images.build(fileobj=io.BytesIO(recipe.encode()), tag=name, rm=True, forcerm=True)
     yield name
     client.images.remove(name, force=True)
     client.close()

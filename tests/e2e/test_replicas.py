@@ -13,6 +13,8 @@ from tests.e2e.installation import Client, Installation, Submitted, job_id_in
 from tests.e2e.projects import RAW, ProjectMaker, counted, counting
 
 LINES = 400
+ENDED_BY_SIGTERM = {0, -signal.SIGTERM}
+"""uvicorn gives itself the signal once more when all is closed."""
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def test_one_that_is_shut_down_sends_its_clients_to_another(
 ) -> None:
     running = balanced.start("submit", "test", "--", *RAW, cwd=project.test(counting(LINES, 0.01)))
     running.stdout.wait_for(b"line 50\n")
-    assert installation.server(first_replica(installation)).stop() == 0
+    assert installation.server(first_replica(installation)).stop() in ENDED_BY_SIGTERM
     done = running.finish()
     assert_ended(balanced, Submitted(job_id_in(done.stderr), done), 0, counted(LINES))
 
@@ -113,5 +115,5 @@ def test_a_replica_ends_cleanly_by_sigterm(installation: Installation, client: C
     url = installation.start_server()
     assert client.run("list", CI_API_URL=url).exit_code == 0
     service = installation.server(url)
-    service.send(signal.SIGTERM)
-    assert service.stop() == 0
+    assert service.stop() in ENDED_BY_SIGTERM
+    assert "Traceback" not in service.read_log()
