@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from ci_client import git_view
 from ci_client.archive import ArchiveWriter
@@ -88,7 +88,8 @@ def pack(root: Path, pause: Callable[[], None], progress: Callable[[str], None])
     check_selection(selection)
     executables = git_view.executable_files(root) if sys.platform == "win32" else None
     with _room_for_archive():
-        file: BinaryIO = tempfile.TemporaryFile(prefix="ci-")  # noqa: SIM115 - outlives this function
+        # It outlives this function; on Windows it is a wrapper that has all that a file has.
+        file = cast("BinaryIO", tempfile.TemporaryFile(prefix="ci-"))  # noqa: SIM115
         writer = ArchiveWriter(root, file, executables)
         try:
             for number, entry in enumerate(selection.entries, start=1):
