@@ -12,14 +12,22 @@ from ci_controller import debootstrap
 from ci_controller.containers import Containers
 from ci_controller.engine_errors import EngineRefused, ImageBuildFailed, InUse
 from ci_controller.image_build import outfit_image, uv_file
-from ci_controller.images import LABEL_BASE, LABEL_CREATED, LABEL_PYTHON, BaseImage, Images, Report
+from ci_controller.images import (
+    BASE_NAME_PREFIX,
+    LABEL_BASE,
+    LABEL_CREATED,
+    LABEL_PYTHON,
+    BaseImage,
+    Images,
+    Report,
+)
 
 DEFAULT_PYTHON: Final = "3.11"
 
 
 def name_of(python: str) -> str:
     """What the base image for a Python version is called."""
-    return f"ci-python:{python}"
+    return f"{BASE_NAME_PREFIX}{python}"
 
 
 async def ensure(images: Images, containers: Containers, python: str | None, report: Report) -> BaseImage:

@@ -11,8 +11,9 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+from ci_common.clock import utc_now
 from ci_common.errors import EngineUnavailable
 from ci_common.ids import ContainerId, InstanceId
 from ci_controller import engine_json
@@ -25,10 +26,12 @@ LABEL_BASE = "ci.base"
 LABEL_PYTHON = "ci.python"
 LABEL_CREATED = "ci.created"
 LABEL_RUNTIME = "ci.runtime"
+BASE_NAME_PREFIX = "ci-python:"
 
 Report = Callable[[str], None]
 """Takes one line for people about what a slow step is doing; called on the event loop."""
 
+_NAMED_WITHIN = timedelta(hours=1)
 _REGISTRY_SECONDS = 45
 """Within which a registry has to begin its answer."""
 
@@ -95,6 +98,7 @@ class Images:
             )
             for entry in await self._list(f"{LABEL_BASE}=1")
             for name in _names(entry)
+            if name.startswith(BASE_NAME_PREFIX)
         ]
 
     async def list_job(self) -> Sequence[JobImage]:
@@ -109,9 +113,14 @@ class Images:
         ]
 
     async def list_old_base(self) -> Sequence[str]:
-        """Ids of base images whose name went to a newer one."""
+        """Ids of base images whose name went to a newer one; not those that somebody may be naming now."""
         entries = await self._list(f"{LABEL_BASE}=1")
-        return [engine_json.text(entry, "Id") for entry in entries if not _names(entry)]
+        before = utc_now() - _NAMED_WITHIN
+        return [
+            engine_json.text(entry, "Id")
+            for entry in entries
+            if not _names(entry) and _created_at(entry) < before
+        ]
 
     async def remove(self, image_id: str, *, with_parents: bool = False) -> None:
         """See `ContainerManager.remove_image`; nameless images that it was made of stay unless told."""
@@ -185,10 +194,10 @@ class Images:
         """A nameless image of a container that doesn't run; its id.
 
         A committed container's labels go into the image, and from there into all containers made of it:
-        those that would make them ours are emptied unless `labels` has them.
+        those that would make them something of ours are emptied unless `labels` has them.
         """
         config = {
-            "Labels": {LABEL_INSTANCE: "", LABEL_ROLE: "", **labels},
+            "Labels": {LABEL_INSTANCE: "", LABEL_ROLE: "", LABEL_BASE: "", **labels},
             "Entrypoint": [],
             "Cmd": ["/bin/sh"],
         }

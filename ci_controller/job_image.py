@@ -19,7 +19,7 @@ from ci_controller.image_build import AddedFile, UvMissing, build_container, out
 from ci_controller.images import LABEL_BASE, LABEL_RUNTIME, Images, ImageView, JobImage, Report
 from ci_controller.threads import in_thread
 
-RECIPE_VERSION: Final = 1
+RECIPE_VERSION: Final = 2
 """Grows whenever this module or `outfit` makes something else of the same files."""
 RUNNER_FOLDER: Final = "/opt/ci"
 _NOT_THE_RUNNERS = "runner_spec.py"

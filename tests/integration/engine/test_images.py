@@ -64,6 +64,7 @@ async def test_a_job_image_is_made_once_and_holds_the_runner(
     reports.clear()
     assert await manager.ensure_job_image(base_image, reports.append) == made
     assert not reports
+    assert made.name not in [image.name for image in await manager.list_base_images()]
     [listed] = await manager.list_job_images()
     assert (listed.name, listed.id) == (made.name, made.id)
     assert "runner.py" in in_image(made.name, "ls /opt/ci")
