@@ -1,93 +1,18 @@
-"""The entry of `ci` and of `python -m ci_client`: turns every end into an exit code and at most one line.
+"""The entry of `ci` and of `python -m ci_client`; loads the rest where Ctrl-C can't leave a traceback."""
 
-Never a traceback: what nobody has foreseen is one line and exit code 70 (CI_TRACEBACK=1 shows it whole).
-"""
-
-import os
 import sys
-import threading
-import traceback
-import types
 from typing import NoReturn
 
-import click
-
-from ci_client.cli import ci
-from ci_client.problems import ClientError
-from ci_client.terminal import standard_console
-from ci_common.lifecycle import EXIT_BAD_USE, EXIT_CANCELLED, EXIT_INTERNAL
+_EXIT_CANCELLED = 130
 
 
 def main() -> NoReturn:
     """Run the command line of this process."""
-    _spare_the_library_its_own_command_line()
-    _leave(_exit_code())
-
-
-def _exit_code() -> int:
     try:
-        result: object = ci.main(prog_name="ci", standalone_mode=False)
-    except ClientError as error:
-        standard_console().error(str(error))
-        return error.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        return EXIT_BAD_USE
-    except click.UsageError as error:
-        standard_console().error(_usage_line(error))
-        return EXIT_BAD_USE
-    except (click.Abort, KeyboardInterrupt):
-        standard_console().note("interrupted")
-        return EXIT_CANCELLED
-    except click.ClickException as error:
-        standard_console().error(error.format_message())
-        return EXIT_BAD_USE
-    except Exception as error:  # noqa: BLE001 - the last line of defence, and it is told
-        return _unforeseen(error)
-    return result if isinstance(result, int) else 0
-
-
-def _usage_line(error: click.UsageError) -> str:
-    message = error.format_message().rstrip(".")
-    context = error.ctx
-    command = context.command_path if context is not None else "ci"
-    if isinstance(error, click.NoSuchOption) and command == "ci submit test":
-        return f"{message}; arguments for pytest go behind `--`: ci submit test -- {error.option_name} …"
-    return f"{message}; see: {command} --help"
-
-
-def _unforeseen(error: Exception) -> int:
-    if os.environ.get("CI_TRACEBACK"):
-        traceback.print_exception(error)
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{os.path.basename(where.filename)}:{where.lineno}"  # noqa: PTH119 - a name for people
-    standard_console().error(
-        f"internal error: {type(error).__name__}: {error} ({place}); please report it with what "
-        "CI_TRACEBACK=1 shows beside"
-    )
-    return EXIT_INTERNAL
-
-
-def _spare_the_library_its_own_command_line() -> None:
-    """Keep a large import out.
-
-    httpx imports its command line, and with it two large packages, where they happen to be installed.
-    The name is all that it needs.
-    """
-    stub = types.ModuleType("httpx._main")
-    stub.__dict__["main"] = lambda: None
-    sys.modules.setdefault(stub.__name__, stub)
-
-
-def _leave(exit_code: int) -> NoReturn:
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):
-            continue  # closed; there is nobody to tell
-    if threading.active_count() > 1:
-        os._exit(exit_code)  # a thread that waits for the network is not waited for
-    sys.exit(exit_code)
+        from ci_client import entry
+    except KeyboardInterrupt:
+        sys.exit(_EXIT_CANCELLED)
+    entry.run()
 
 
 if __name__ == "__main__":

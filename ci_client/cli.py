@@ -51,6 +51,7 @@ class _WithArguments(click.Command):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=f"{SETTINGS_HELP}\n{EXIT_CODES_HELP}",
 )
+@click.version_option(package_name="ci-platform", prog_name="ci")
 def ci() -> None:
     """Run this project's tests on a clean machine, as if they ran here."""
 

@@ -41,7 +41,7 @@ def list_jobs(settings: Settings, console: Console, *, limit: int, status: str |
     if as_json:
         console.answer(json.dumps([job.raw for job in shown], indent=2))
     elif shown:
-        console.answer("\n".join(job_table(shown, console.out.can_show)))
+        console.answer("\n".join(job_table(shown, console.out.can_show, console.columns())))
     else:
         console.note("no jobs yet; `ci submit test` makes one" if status is None else f"no {status} jobs")
     if len(jobs) > limit:

@@ -9,6 +9,7 @@
         ├── InternalFault      70
         ├── KeyRefused         77
         └── OutputClosed       141: whoever read our output has left
+            └── ReaderLeft     in the middle of an answer, which needs no words
 
 Messages name the cause and the next step; they are shown as they are.
 """
@@ -75,6 +76,10 @@ class OutputClosed(ClientError):
     """Nobody reads stdout any more."""
 
     exit_code = EXIT_OUTPUT_CLOSED
+
+
+class ReaderLeft(OutputClosed):
+    """Nobody reads on, and nothing goes on without a reader."""
 
 
 def cause_of(error: OSError) -> str:

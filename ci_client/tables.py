@@ -1,7 +1,7 @@
-"""Jobs as a table for people. Pure.
+"""Jobs as tables and lines for people. Pure.
 
-Columns are as wide as what stands in them and nothing is cut: what is wider than the terminal wraps
-there, and ids can be copied whole.
+Columns are as wide as what stands in them. In a pipe nothing is ever left out; on a terminal that is too
+narrow, the last columns go first, then ids are shortened to a beginning that still names the job.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,13 +13,43 @@ from ci_client.wire import JobView
 _NONE = "-"
 _GAP = "  "
 _HEADINGS = ("JOB ID", "STATUS", "SUCCESS", "START TIME", "END TIME", "DURATION", "OUTCOME")
+_LEAST_COLUMNS = 5
+_WHOLE_ID = 36
+_SHORT_ID = 8
 
 
-def job_table(jobs: Sequence[JobView], can_show: Callable[[str], bool]) -> list[str]:
+def job_table(
+    jobs: Sequence[JobView], can_show: Callable[[str], bool], width: int | None = None
+) -> list[str]:
     """The lines of the table, headings first; times are the user's own."""
     marks = {True: "✓", False: "✗"} if can_show("✓✗") else {True: "yes", False: "no"}
     rows = [_HEADINGS, *(_row(job, marks) for job in jobs)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
+    lines = _aligned(rows)
+    if width is None:
+        return lines
+    for id_characters, columns in _forms(jobs):
+        if max(map(len, lines)) <= width:
+            break
+        lines = _aligned([(row[0][:id_characters], *row[1:columns]) for row in rows])
+    return lines
+
+
+def _forms(jobs: Sequence[JobView]) -> list[tuple[int, int]]:
+    """Characters of an id and number of columns, each form narrower than the one before."""
+    fewer_columns = range(len(_HEADINGS) - 1, _LEAST_COLUMNS - 1, -1)
+    return [*((_WHOLE_ID, columns) for columns in fewer_columns), (_telling_id(jobs), _LEAST_COLUMNS)]
+
+
+def _telling_id(jobs: Sequence[JobView]) -> int:
+    """How many characters tell these jobs apart."""
+    for characters in range(_SHORT_ID, _WHOLE_ID):
+        if len({job.job_id[:characters] for job in jobs}) == len(jobs):
+            return characters
+    return _WHOLE_ID
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     return [
         _GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]

@@ -8,6 +8,8 @@ One thread writes stdout; any thread may write stderr. No lock is held while std
 reader that stands still can't keep a message from getting through.
 """
 
+import errno
+import functools
 import os
 import sys
 import threading
@@ -16,7 +18,7 @@ from collections.abc import Mapping
 from io import RawIOBase
 from typing import TextIO
 
-from ci_client.problems import OutputClosed, cause_of
+from ci_client.problems import InternalFault, ReaderLeft, cause_of
 from ci_client.safe_text import SafeText, defused
 
 _GREEN, _RED, _DIM = "32", "31", "2"
@@ -110,13 +112,16 @@ class Console:
         """A piece of the tests' output.
 
         Raises:
-            OutputClosed: stdout can't be written any more.
+            ReaderLeft: nobody reads stdout any more.
+            InternalFault: stdout can't be written.
         """
         self._clear_progress()
         try:
             self.out.write(text)
         except OSError as error:
-            raise OutputClosed(f"stdout can't be written: {cause_of(error)}") from error
+            message = f"stdout can't be written: {cause_of(error)}"
+            has_left = error.errno in {errno.EPIPE, errno.EIO}
+            raise ReaderLeft(message) if has_left else InternalFault(message) from error
 
     def install_output(self, text: str) -> None:
         """A piece of the installer's output."""
@@ -126,7 +131,8 @@ class Console:
         """A line that was asked for, on stdout.
 
         Raises:
-            OutputClosed: stdout can't be written any more.
+            ReaderLeft: nobody reads stdout any more.
+            InternalFault: stdout can't be written.
         """
         self.test_output(text + "\n")
 
@@ -227,8 +233,9 @@ class Console:
             return  # there is no better place left to say so
 
 
+@functools.cache
 def standard_console() -> Console:
-    """The console of this process."""
+    """The one console of this process."""
     return Console(_stream(sys.stdout, 1), _stream(sys.stderr, 2), os.environ)
 
 

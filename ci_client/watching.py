@@ -4,7 +4,7 @@ from ci_client.client import ServerClient
 from ci_client.following import Follower
 from ci_client.inspecting import resolve
 from ci_client.interrupts import Task, Waiter
-from ci_client.problems import ClientError, NoSuchJob
+from ci_client.problems import ClientError, NoSuchJob, OutputClosed
 from ci_client.results import Show, seconds_of, tell_end
 from ci_client.retrying import Patience
 from ci_client.settings import Settings
@@ -30,7 +30,8 @@ def follow(
         raise
     except ClientError as error:
         console.finish_output()
-        raise type(error)(f"{error}; the job goes on, come back to it with: ci wait {job_id}") from error
+        kind = OutputClosed if isinstance(error, OutputClosed) else type(error)
+        raise kind(f"{error}; the job goes on, come back to it with: ci wait {job_id}") from error
 
 
 def wait(settings: Settings, console: Console, job: str, *, from_start: bool) -> int:
@@ -72,5 +73,10 @@ class _Waiting:
         end = follow(
             self._settings, self._client, self._console, job.job_id, after=0 if self._from_start else None
         )
-        seconds = seconds_of(resolve(self._client, self._console, job.job_id))
-        return tell_end(self._console, end, seconds)
+        return tell_end(self._console, end, self._seconds())
+
+    def _seconds(self) -> float | None:
+        try:
+            return seconds_of(self._client.job(self.job))
+        except ClientError:
+            return None  # how it has ended is known; how long it took is a courtesy

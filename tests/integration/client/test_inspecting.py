@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from ci_common.ids import JobId
 from ci_common.models import Outcome, Phase, Reason
 from ci_persistence.sqlite_repository import SQLiteJobRepository
+from tests.e2e.processes import command
 from tests.integration.client.client_command import Client
 from tests.integration.client.worker import Worker, finished
 from tests.integration.server.serving import new_account
@@ -67,10 +69,10 @@ async def test_waiting_for_a_completed_job(client: Client, project: Path, worker
     assert (replayed.exit_code, replayed.stdout) == (2, b"out\n")
 
 
-@pytest.mark.parametrize("command", ["wait", "status", "logs", "cancel"])
+@pytest.mark.parametrize("verb", ["wait", "status", "logs", "cancel"])
 @pytest.mark.parametrize("job", [NOBODYS, "nonsense", "abc", "\x1b[2J"])
-async def test_a_job_that_is_not_there_is_66(client: Client, command: str, job: str) -> None:
-    done = await finished(client.start(command, job))
+async def test_a_job_that_is_not_there_is_66(client: Client, verb: str, job: str) -> None:
+    done = await finished(client.start(verb, job))
     assert (done.exit_code, done.stdout) == (66, b"")
     assert "`ci list` shows yours" in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -82,8 +84,8 @@ async def test_another_users_job_is_not_there(
 ) -> None:
     job_id = await submitted(client, project, worker)
     stranger = await new_account(repository, "eve")
-    for command in ("wait", "status", "logs", "cancel"):
-        done = await finished(client.start(command, job_id, "--api-key", stranger.key))
+    for verb in ("wait", "status", "logs", "cancel"):
+        done = await finished(client.start(verb, job_id, "--api-key", stranger.key))
         assert done.exit_code == 66
 
 
@@ -164,3 +166,41 @@ async def test_cancel(client: Client, project: Path, worker: Worker) -> None:
     await worker.obey_cancellation()
     status = await finished(client.start("status", running))
     assert "cancelled" in status.stdout.decode()
+
+
+async def test_whoever_reads_a_list_may_leave_in_the_middle(
+    client: Client, project: Path, worker: Worker
+) -> None:
+    await submitted(client, project, worker)
+    reading, writing = os.pipe()
+    os.close(reading)  # gone before anything was written
+    process = await asyncio.create_subprocess_exec(
+        command("ci"), "list", env=client.environ, stdout=writing, stderr=asyncio.subprocess.PIPE
+    )
+    os.close(writing)
+    _, stderr = await process.communicate()
+    assert (process.returncode, stderr) == (141, b"")
+
+
+async def test_a_full_disk_behind_stdout_is_named(client: Client, project: Path, worker: Worker) -> None:
+    job_id = await submitted(client, project, worker)
+    await worker.driver.start(job_id)
+    await worker.print(job_id, "x" * 60_000)
+    shell = await asyncio.create_subprocess_exec(
+        "sh", "-c", 'exec "$0" wait "$1" --all > /dev/full', command("ci"), job_id,
+        env=client.environ, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _, stderr = await shell.communicate()
+    assert shell.returncode == 70
+    assert b"No space left on device; the job goes on, come back to it with: ci wait" in stderr
+
+
+async def test_a_narrow_terminal_shows_ids_that_can_be_used(
+    client: Client, project: Path, worker: Worker
+) -> None:
+    job_id = await submitted(client, project, worker)
+    terminal = client.on_terminal("list")
+    code, seen = await asyncio.to_thread(terminal.finish)
+    assert code == 0
+    assert job_id.encode() in seen
+    assert max(map(len, seen.decode().splitlines())) <= 100

@@ -144,8 +144,8 @@ def test_persistently() -> None:
     [
         "pytest", "PyTest>=8", "numpy\npytest-cov\n", "  pytest ; python_version > '3'", "-r other.txt",
         "-rother.txt", "--requirement other.txt", ".", "-e .", "-e.[test]", "./lib", "lib/thing", "/abs/path",
-        "thing.whl", "..\\lib", "https://x.example/a.tar.gz", "git+ssh://x", "name @ file:///x", "${NAME}", "tox[pytest]",
-        "--editable=.", "num\\\npy\npytest", "thing.zip",
+        "thing.whl", "..\\lib", "https://x.example/a.tar.gz", "git+ssh://x", "name @ file:///x", "${NAME}",
+        "tox[pytest]", "--editable=.", "num\\\npy\npytest", "thing.zip",
     ],
 )  # fmt: skip
 def test_requirements_that_may_bring_pytest(text: str) -> None:
@@ -245,6 +245,19 @@ def test_tables_show_ids_whole() -> None:
     assert lines[1].split()[2] == "✗"
     assert lines[2].split()[1:] == ["queued", "-", "-", "-", "-", "-"]
     assert job_table([completed()], lambda _: False)[1].split()[2] == "no"
+
+
+def test_narrow_terminals_get_narrower_tables() -> None:
+    jobs = [completed(job_id="a" * 36), completed(job_id="aaaaaaaaa" + "b" * 27)]
+    whole = job_table(jobs, lambda _: True)
+    assert job_table(jobs, lambda _: True, 200) == whole
+    for width in (115, 100, 80):
+        lines = job_table(jobs, lambda _: True, width)
+        assert max(map(len, lines)) <= width
+        assert lines[0].split("  ")[0] == "JOB ID"
+        assert "END TIME" in lines[0]
+    assert [line.split()[0] for line in lines[1:]] == ["a" * 10, "a" * 9 + "b"]
+    assert "a" * 36 in "".join(job_table(jobs, lambda _: True, 100))
 
 
 def test_one_job_in_lines() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ci_client.problems import OutputClosed
+from ci_client.problems import ClientError, InternalFault, ReaderLeft
 from ci_client.terminal import Console, Stream
 
 
@@ -90,11 +90,13 @@ def test_progress_is_for_terminals_and_disappears(monkeypatch: pytest.MonkeyPatc
     assert piped.text() == ""
 
 
-@pytest.mark.parametrize("code", [errno.EPIPE, errno.ENOSPC, errno.EIO])
-def test_stdout_that_cannot_be_written_ends_it(code: int) -> None:
+@pytest.mark.parametrize(
+    ("code", "kind"), [(errno.EPIPE, ReaderLeft), (errno.EIO, ReaderLeft), (errno.ENOSPC, InternalFault)]
+)
+def test_stdout_that_cannot_be_written_ends_it(code: int, kind: type[ClientError]) -> None:
     screen = Screen(out=False, err=False)
     screen.out.fault = OSError(code, "no")
-    with pytest.raises(OutputClosed):
+    with pytest.raises(kind):
         screen.console.test_output("x")
 
 
