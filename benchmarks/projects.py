@@ -32,6 +32,8 @@ class Project:
     """Lines of a `.ciignore` that is put into it, too."""
     reason: str = ""
     """Why results are known to differ, for the page."""
+    failure: str = ""
+    """Why tests are known to fail wherever they run, for the page."""
 
     @property
     def label(self) -> str:
@@ -45,6 +47,7 @@ PROJECTS = (
         "25.3.0",
         "75d7cefc7fb576747b2c81b4442d4d4a1ce0900973527c011d1030fd3bf4af1b",
         ("-e .", _PYTEST, "hypothesis==6.140.2", "cloudpickle==3.1.1", "pympler==1.1"),
+        failure="`inspect.signature` of Python 3.11.2 refuses an object whose `__call__` is a slot.",
     ),
     Project(
         "click",

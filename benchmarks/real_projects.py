@@ -148,9 +148,9 @@ def _page(rows: list[Row], load: float) -> str:
         if row.differences:
             differences += [f"{row.project.label}: {row.project.reason}", ""]
             differences += [*(f"- {line}" for line in row.differences), ""]
-        failed += [
-            f"- {row.project.label}: {test}" for test in pytest_log.failed_in_both(row.here, row.there)
-        ]
+        both = pytest_log.failed_in_both(row.here, row.there)
+        if both:
+            failed += [f"{row.project.label}: {row.project.failure}", "", *(f"- {test}" for test in both), ""]
     return _TEXT.format(
         cores=os.cpu_count(),
         load=load,
@@ -159,7 +159,7 @@ def _page(rows: list[Row], load: float) -> str:
         python_there=rows[0].there.python,
         differences="\n".join(differences).rstrip()
         or "None: every test ended in the container as it did on the host.",
-        failed_on_both="\n".join(failed) or "None.",
+        failed_on_both="\n".join(failed).rstrip() or "None.",
     )
 
 
