@@ -46,7 +46,7 @@ from ci_controller.launcher import Launch, Launcher, key_of_volume
 from ci_controller.planner import Planner
 from ci_controller.readiness import EngineReadiness
 from ci_controller.settings import ControllerSettings
-from ci_controller.settle import Installed, LastWord
+from ci_controller.settle import Installed, LastWord, NeverFed
 from ci_controller.starting import NotYet, Starter, Untestable, Unwanted
 from ci_controller.timekeeping import Timekeeping
 from ci_controller.work_queue import WorkQueue
@@ -213,6 +213,9 @@ class Reconciler:
     def _note_last_word(self, attempt: Attempt, last_word: LastWord | None) -> None:
         job_id = attempt.job_id
         match last_word:
+            case NeverFed():
+                # Perhaps for want of the network or the image: both are made sure of before the next try.
+                self._readiness.begin_again()
             case Installed():
                 self._leave(job_id, attempt.container_id)
                 self.admission.end_install(job_id)
