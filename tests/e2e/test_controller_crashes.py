@@ -2,7 +2,10 @@
 
 import json
 import signal
+import sqlite3
+import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -14,6 +17,8 @@ from tests.e2e.processes import Running, Service
 from tests.e2e.projects import RAW, ProjectMaker, counted, counting, sdist
 
 LINES = 300
+LOCK_SECONDS = 7
+"""Longer than any single write is prepared to wait."""
 COUNTING = counting(LINES, 0.01)
 SLOW_BACKEND = """
     import os, time, zipfile
@@ -235,3 +240,18 @@ def test_an_orphan_is_removed(restless: Restless) -> None:
     orphan = restless.installation.engine.make_orphan(restless.installation.prefix, images[-1]["name"])
     restless.start()
     eventually(lambda: not restless.installation.engine.exists(orphan), "the orphan to be removed")
+
+
+def test_while_somebody_holds_the_database(restless: Restless, project: ProjectMaker) -> None:
+    restless.kill()
+    first, second = (restless.submitted(project, counting(n, 0)) for n in (5, 6))
+    for running in (first, second):
+        id_of(running)
+    with closing(sqlite3.connect(restless.installation.data_dir / "ci.db")) as intruder:
+        intruder.execute("BEGIN IMMEDIATE")
+        held_since = time.monotonic()
+        restless.start()
+        eventually(lambda: time.monotonic() > held_since + LOCK_SECONDS, "the time of the intruder")
+        intruder.rollback()
+    restless.assert_ended(first, counted(5))
+    restless.assert_ended(second, counted(6))

@@ -3,8 +3,9 @@
 import os
 import signal
 
+from tests.e2e.balancer import Balancer
 from tests.e2e.checks import assert_ended
-from tests.e2e.conditions import eventually
+from tests.e2e.conditions import PATIENCE_SECONDS, eventually
 from tests.e2e.installation import Client, Installation, Submitted, job_id_in
 from tests.e2e.processes import Running
 from tests.e2e.projects import RAW, ProjectMaker, counted, counting
@@ -116,3 +117,22 @@ def test_a_second_ctrl_c_leaves_at_once(
     running.send(signal.SIGINT)
     assert running.finish().exit_code == 130
     assert_cancelled(installation, client, job_id)
+
+
+def test_ctrl_c_while_the_files_are_being_sent(
+    installation: Installation, client: Client, project: ProjectMaker
+) -> None:
+    balancer = Balancer([installation.url], hold_after_bytes=1 << 20)
+    made = project.test(SLEEPING)
+    (made / "big").write_bytes(os.urandom(8 << 20))
+    before = client.jobs()
+    slow = installation.client(client.user, balancer.url)
+    running = slow.start("submit", "test", "--", *RAW, cwd=made)
+    assert balancer.held.wait(PATIENCE_SECONDS)
+    running.send(signal.SIGINT)
+    done = running.finish()
+    assert (done.exit_code, done.stdout) == (130, b"")
+    assert "cancelled" in done.stderr
+    balancer.close()
+    assert [job for job in client.jobs() if job["status"] != "completed"] == []
+    assert {job["outcome"] for job in client.jobs() if job not in before} <= {"cancelled"}

@@ -1,9 +1,12 @@
 """The tests' own output arrives byte for byte, live, replayed and as a log."""
 
+import subprocess
+
 import pytest
 
 from tests.e2e.checks import assert_ended
 from tests.e2e.installation import Client
+from tests.e2e.processes import command
 from tests.e2e.projects import RAW, ProjectMaker
 
 MEBIBYTE = 1 << 20
@@ -124,3 +127,23 @@ def test_dev_stdout_can_be_opened(client: Client, project: ProjectMaker) -> None
         """
     done = client.submit(project.test(body), *RAW)
     assert_ended(client, done, 0, b"/dev/stdout\n/dev/stderr\n/proc/self/fd/1\n")
+
+
+def test_a_reader_that_takes_its_time(client: Client, project: ProjectMaker) -> None:
+    lines = b"".join(b"%06d %s\n" % (number, b"-" * 100) for number in range(10_000))
+    made = project.writing(lines)
+    with subprocess.Popen(
+        [command("ci"), "submit", "test", "--", *RAW],
+        env=client.environ,
+        cwd=made,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as slow:
+        # Nothing is read before the job is over; the pipe holds a fraction of it.
+        assert slow.stdout is not None
+        assert slow.stdout.read(1) == b"0"
+        job_id = str(client.jobs(1)[0]["job_id"])
+        client.wait_until(job_id, "completed")
+        assert slow.stdout.read() == lines[1:]
+    assert slow.returncode == 0

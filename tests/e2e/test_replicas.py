@@ -1,7 +1,10 @@
 """Several servers on one database: any of them may die at any moment."""
 
+import io
 import json
+import os
 import signal
+import zipfile
 from collections.abc import Iterator
 
 import httpx
@@ -9,6 +12,7 @@ import pytest
 
 from tests.e2e.balancer import Balancer
 from tests.e2e.checks import assert_ended
+from tests.e2e.conditions import PATIENCE_SECONDS
 from tests.e2e.installation import Client, Installation, Submitted, job_id_in
 from tests.e2e.projects import RAW, ProjectMaker, counted, counting
 
@@ -117,3 +121,39 @@ def test_a_replica_ends_cleanly_by_sigterm(installation: Installation, client: C
     service = installation.server(url)
     assert service.stop() in ENDED_BY_SIGTERM
     assert "Traceback" not in service.read_log()
+
+
+def test_an_upload_that_is_cut_is_sent_again_and_makes_one_job(
+    installation: Installation, client: Client, project: ProjectMaker
+) -> None:
+    made = project.test("import os\n\ndef test_it():\n    os.write(1, b'%d' % os.path.getsize('big'))\n")
+    (made / "big").write_bytes(os.urandom(8 << 20))
+    before = len(client.jobs())
+    balancer = Balancer([installation.url], hold_after_bytes=4 << 20)
+    running = installation.client(client.user, balancer.url).start("submit", "test", "--", *RAW, cwd=made)
+    assert balancer.held.wait(PATIENCE_SECONDS)
+    balancer.cut()
+    balancer.release()
+    done = running.finish()
+    assert (done.exit_code, done.stdout) == (0, b"%d" % (8 << 20))
+    assert len(client.jobs()) == before + 1
+    balancer.close()
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/cron.d/x", "a/../../x"])
+def test_an_archive_that_leads_outside_is_refused(client: Client, name: str) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as writer:
+        writer.writestr("requirements.txt", "pytest\n")
+        writer.writestr(name, "")
+    before = client.jobs()
+    answer = httpx.post(
+        f"{client.environ['CI_API_URL']}/submit-async",
+        headers={"Authorization": f"Bearer {client.user.key}"},
+        files={"file": ("project.zip", archive.getvalue())},
+        timeout=60,
+        trust_env=False,
+    )
+    assert 400 <= answer.status_code < 500
+    assert name in answer.json()["detail"]
+    assert client.jobs() == before

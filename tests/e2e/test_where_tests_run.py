@@ -186,3 +186,18 @@ def test_archives_within_the_project_stay_archives(client: Client, project: Proj
     with zipfile.ZipFile(made / "inner.zip", "w") as inner:
         inner.writestr("../x", "")
     assert_ended(client, client.submit(made, *RAW), 0, b"")
+
+
+def test_links_that_lead_nowhere_arrive_as_they_are_and_are_named(
+    client: Client, project: ProjectMaker
+) -> None:
+    made = project.test(
+        "import os\n\ndef test_it():\n"
+        "    assert [os.readlink(name) for name in ('dangling', 'loop')] == ['gone', 'loop']\n"
+    )
+    (made / "dangling").symlink_to("gone")
+    (made / "loop").symlink_to("loop")
+    done = client.submit(made, *RAW)
+    assert_ended(client, done, 0, b"")
+    assert "dangling" in done.stderr
+    assert "loop" in done.stderr
