@@ -24,6 +24,8 @@ from ci_client.safe_text import SafeText, defused
 _GREEN, _RED, _DIM = "32", "31", "2"
 _CLEAR_LINE = "\r\x1b[K"
 _PROGRESS_EVERY_SECONDS = 0.1
+_PROGRESS_AFTER_SECONDS = 0.4
+"""What is done by then flashes by unread."""
 _LOCK_PATIENCE_SECONDS = 0.5
 
 
@@ -90,7 +92,7 @@ class Console:
         self._err = err
         self._lock = threading.Lock()
         self._progress_shown = False
-        self._progress_time = time.monotonic()
+        self._progress_time = time.monotonic() + _PROGRESS_AFTER_SECONDS
         may_colour = not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
         self.out_has_colour = may_colour and out.is_terminal
         self._err_has_colour = may_colour and err.is_terminal
