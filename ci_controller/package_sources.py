@@ -18,6 +18,10 @@ _TRUE = frozenset({"1", "y", "yes", "t", "true", "on"})
 _FALSE = frozenset({"0", "n", "no", "f", "false", "off"})
 
 
+DEFAULT_INDEX = ""
+"""In a list of indexes: the one that installers use where none is named."""
+
+
 @dataclass(frozen=True, slots=True)
 class PackageSources:
     """pip's settings of package finding; what is empty is pip's default."""
@@ -66,7 +70,8 @@ class PackageSources:
         if self.no_index:
             lines.append("--no-index")
         for position, url in enumerate(self.index_urls):
-            lines.append(f"{'--extra-index-url' if position else '--index-url'} {url}")
+            if url != DEFAULT_INDEX:
+                lines.append(f"{'--extra-index-url' if position else '--index-url'} {url}")
         lines.extend(f"--find-links {location}" for location in self.find_links)
         lines.extend(f"--no-binary {name}" for name in self.no_binary)
         lines.extend(f"--only-binary {name}" for name in self.only_binary)
@@ -93,12 +98,9 @@ class PackageSources:
         return variables
 
 
-PYPI = "https://pypi.org/simple"
-
-
 def _with_extra(index_urls: tuple[str, ...], extra: tuple[str, ...]) -> tuple[str, ...]:
-    # The first of the list is the main index, so PyPI is named once something stands behind it.
-    return (*(index_urls or (PYPI,)), *extra) if extra else index_urls
+    # The first of the list is the main index, so the default one has its place once something stands behind.
+    return (*(index_urls or (DEFAULT_INDEX,)), *extra) if extra else index_urls
 
 
 def parse_pip_conf(text: str) -> PackageSources:

@@ -1,8 +1,10 @@
 import asyncio
 import socket
 import subprocess
+from urllib.parse import urlsplit
 
 import pytest
+from pip._internal.models.index import PyPI
 
 from ci_controller import isolation
 from ci_controller.container_manager import ContainerManager
@@ -51,10 +53,14 @@ async def test_jobs_reach_neither_host_nor_each_other(bench: Bench, base_image: 
     assert output.split() == [b"closed"] * len(targets)
 
 
+PACKAGE_INDEX = urlsplit(PyPI.simple_url).hostname
+"""What pip itself would ask."""
+
+
 async def test_names_are_resolved_there(bench: Bench, base_image: str) -> None:
     state = await bench.manager.ensure_network(NetworkPolicy(), base_image)
     assert state.name is not None
-    source = "import socket; print(socket.gethostbyname('pypi.org'))"
+    source = f"import socket; print(socket.gethostbyname({PACKAGE_INDEX!r}))"
     output, view = await bench.run(source, bench.request(network=state.name))
     assert view.exit_code == 0, output
 

@@ -87,11 +87,10 @@ def test_index_options_of_a_file_count_as_in_pip(text: str, urls: tuple[str, ...
     assert (sources.index_urls, sources.no_index) == (urls, no_index)
 
 
-def test_pypi_stays_the_main_index_beside_an_extra_one() -> None:
-    assert requirement_lines(installer("--extra-index-url https://b\n"))[:2] == [
-        "--index-url https://pypi.org/simple",
-        "--extra-index-url https://b",
-    ]
+def test_the_default_index_stays_the_main_one_beside_an_extra_one() -> None:
+    lines = requirement_lines(installer("--extra-index-url https://b\n"))
+    assert lines[0] == "--extra-index-url https://b"
+    assert not any(line.startswith("--index-url") for line in lines)
 
 
 @pytest.mark.parametrize(
