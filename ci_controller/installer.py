@@ -62,18 +62,31 @@ for name, metadata in stubs.items():
         wheel.writestr(info + "RECORD", "")
 """
 
-# A virtual environment on top of a read-only one. Its packages come first; the commands of the lower one
-# are copied, since they look for `python` beside themselves. `.pth` files are read in the order of their
-# names, and what an editable project's file adds must stand before the lower packages: hence the tilde.
+# A virtual environment on top of a read-only one. Its packages come first; scripts of the lower one are
+# copied, since they look for `python` beside themselves, and large programs are linked. `.pth` files are
+# read in the order of their names, and what an editable project's file adds must stand before the lower
+# packages: hence the tilde.
 _LAY_OVER = """
 import os, shutil, sys
 lower, upper = sys.argv[1:]
-folder = "lib/python%d.%d/site-packages" % sys.version_info[:2]
-os.makedirs(os.path.join(upper, folder))
-shutil.copytree(os.path.join(lower, "bin"), os.path.join(upper, "bin"), symlinks=True)
-shutil.copy(os.path.join(lower, "pyvenv.cfg"), upper)
-with open(os.path.join(upper, folder, "~lower.pth"), "w", encoding="utf-8") as file:
-    file.write("import site; site.addsitedir(%r)\\n" % os.path.join(lower, folder))
+packages = "lib/python%d.%d/site-packages" % sys.version_info[:2]
+os.makedirs(os.path.join(upper, packages))
+for name in os.listdir(lower):
+    if name in ("bin", "lib", "lib64") or name.startswith("."):
+        continue
+    source = os.path.join(lower, name)
+    (shutil.copytree if os.path.isdir(source) else shutil.copy)(source, os.path.join(upper, name))
+os.mkdir(os.path.join(upper, "bin"))
+for name in os.listdir(os.path.join(lower, "bin")):
+    source, target = os.path.join(lower, "bin", name), os.path.join(upper, "bin", name)
+    if os.path.islink(source):
+        os.symlink(os.readlink(source), target)
+        continue
+    with open(source, "rb") as file:
+        is_script = file.read(2) == b"#!"
+    (shutil.copy if is_script else os.symlink)(source, target)
+with open(os.path.join(upper, packages, "~lower.pth"), "w", encoding="utf-8") as file:
+    file.write("import site; site.addsitedir(%r)\n" % os.path.join(lower, packages))
 """
 
 

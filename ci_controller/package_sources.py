@@ -53,8 +53,8 @@ class PackageSources:
             index_urls=index_urls,
             no_index=no_index,
             find_links=self.find_links + find_links,
-            no_binary=self.no_binary + line.no_binary,
-            only_binary=self.only_binary + line.only_binary,
+            no_binary=self.no_binary + _split(line.no_binary),
+            only_binary=self.only_binary + _split(line.only_binary),
             prereleases=self.prereleases or line.prereleases,
             require_hashes=self.require_hashes or line.require_hashes or bool(line.hashes),
             trusted_hosts=self.trusted_hosts + line.trusted_hosts,
@@ -134,12 +134,16 @@ def parse_pip_conf(text: str) -> PackageSources:
     )
 
 
+def _split(values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
+
+
 def _words(found: dict[str, str], name: str) -> tuple[str, ...]:
     return tuple(found.get(name, "").split())
 
 
 def _names(found: dict[str, str], name: str) -> tuple[str, ...]:
-    return tuple(found.get(name, "").replace(",", " ").split())
+    return _split(tuple(found.get(name, "").split()))
 
 
 def _location(word: str) -> str:

@@ -257,32 +257,34 @@ def _target(text: str, line: Line) -> _Target | None:
     place, extras = _split_extras(subject)
     if _FILE_URL.match(subject):
         return _Target(None, _file_url_path(place), extras, marker)
+    requirement = _parsed(text)
+    if requirement is not None and requirement.url is not None:
+        return _named_target(requirement, requirement.url)
     if line.editable or _is_path(place):
-        named = _named(text)
-        return named if named is not None else _Target(None, place, extras, marker)
-    return _judged(text, line)
+        return _Target(None, place, extras, marker)
+    if requirement is None:
+        raise InvalidInput(f"{line.where}: {shown(text)} is no requirement: {_fault_of(text)}")
+    return None
 
 
-def _judged(text: str, line: Line) -> _Target | None:
+def _parsed(text: str) -> Requirement | None:
     try:
-        requirement = Requirement(text)
-    except (InvalidRequirement, RecursionError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "it can't be read"
-        raise InvalidInput(f"{line.where}: {shown(text)} is no requirement: {reason}") from None
-    return _named_target(requirement)
-
-
-def _named(text: str) -> _Target | None:
-    try:
-        return _named_target(Requirement(text))
+        return Requirement(text)
     except (InvalidRequirement, RecursionError):
         return None
 
 
-def _named_target(requirement: Requirement) -> _Target | None:
+def _fault_of(text: str) -> str:
+    try:
+        Requirement(text)
+    except (InvalidRequirement, RecursionError) as error:
+        return str(error).partition("\n")[0] or "it can't be read"
+    raise AssertionError(f"{text!r} has been judged before")
+
+
+def _named_target(requirement: Requirement, url: str) -> _Target | None:
     """That of `name @ file:…` or `name @ ./…`."""
-    url = requirement.url
-    if url is None or (_URL.match(url) and not _FILE_URL.match(url)):
+    if _URL.match(url) and not _FILE_URL.match(url):
         return None
     return _Target(
         name=requirement.name,
@@ -313,8 +315,6 @@ def _split_extras(subject: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _is_path(place: str) -> bool:
-    if " @ " in place:
-        return False
     return "/" in place or place.startswith(".") or place.lower().endswith(_ARCHIVES)
 
 

@@ -106,6 +106,11 @@ def test_prereleases_and_trusted_hosts_of_a_file() -> None:
     assert argv[-4:] == ("--prerelease", "allow", "--allow-insecure-host", "x")
 
 
+def test_names_after_commas_are_names() -> None:
+    lines = requirement_lines(installer("--no-binary a,b --only-binary=:all:\npytest\n"))
+    assert lines == ["--no-binary a", "--no-binary b", "--only-binary :all:", "pytest"]
+
+
 def test_constraints_are_a_file_of_their_own() -> None:
     given = installer("-c c.txt\npytest\n", files={"c.txt": "attrs<99\n"})
     assert given.package_files(stubs=True)["constraints.txt"] == "attrs<99\n"

@@ -44,6 +44,8 @@ def test_no_requirements_file_is_said() -> None:
         ("pkg @ https://example.com/a#b.whl\n", ("pkg @ https://example.com/a#b.whl",)),
         ("git+https://example.com/x.git@v1#egg=x\n", ("git+https://example.com/x.git@v1#egg=x",)),
         ("-e git+https://example.com/x.git#egg=x\n", ("git+https://example.com/x.git#egg=x",)),
+        ("-e x@git+https://example.com/x.git\n", ("x@git+https://example.com/x.git",)),
+        ("x@https://example.com/x-1.whl\n", ("x@https://example.com/x-1.whl",)),
         ("https://example.com/x-1.tar.gz\n", ("https://example.com/x-1.tar.gz",)),
         ("-r https://example.com/r.txt\n", ("-r https://example.com/r.txt",)),
         ("-c https://example.com/c.txt\n", ("-c https://example.com/c.txt",)),
