@@ -43,7 +43,8 @@ of {load:.1f} from other work on the machine when it began.
   The counts are pytest's own, and the results were compared test by test.
 - "First" and "second" are the wall times of the two submissions: those of the whole command
   `ci submit test`. The first installs the requirements; the second finds them in the cache and installs
-  the project itself alone.
+  the project itself alone. Of a project whose dependencies only its build can tell (python-dateutil), each
+  submission installs everything.
 - Python is {python_here} in the container and {python_there} on the host.
 - In a job tests run as an unprivileged user, so on the host they do, too: root could read and write what
   some tests expect to be refused. Time zone (UTC) and locale (C.UTF-8) are the same.
