@@ -10,6 +10,7 @@ to these and print the table in place of writing it.
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -90,6 +91,7 @@ def main() -> int:
         parser.error(f"no such project: {', '.join(sorted(unknown))}")
     chosen = [project for project in PROJECTS if not arguments.names or project.name in arguments.names]
     host_python: str = arguments.host_python or default_python()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it, too, must leave nothing behind
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="real-projects-") as name:
         folder = Path(name)
