@@ -86,7 +86,7 @@ for name in os.listdir(os.path.join(lower, "bin")):
         is_script = file.read(2) == b"#!"
     (shutil.copy if is_script else os.symlink)(source, target)
 with open(os.path.join(upper, packages, "~lower.pth"), "w", encoding="utf-8") as file:
-    file.write("import site; site.addsitedir(%r)\n" % os.path.join(lower, packages))
+    file.write("import site; site.addsitedir(%r)\\n" % os.path.join(lower, packages))
 """
 
 

@@ -4,6 +4,7 @@ import io
 import json
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 
 import docker
 import pytest
@@ -25,16 +26,20 @@ def installation_without_controller(tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture
-def strange_image(installation_without_controller: Installation) -> Iterator[str]:
-    """An image with a Python that the platform has never seen."""
+def strange_image() -> Iterator[str]:
+    """Name of an image that the engine doesn't have yet."""
     name = f"ci-e2e-strange-{uuid.uuid4().hex[:8]}:1"
-    client = docker.from_env()
-    listed = json.loads(installation_without_controller.admin("image", "list", "--json"))
-    recipe = f"FROM {listed[-1]['name']}\nLABEL ci.e2e={name}\n"
-    client.images.build(fileobj=io.BytesIO(recipe.encode()), tag=name, rm=True, forcerm=True)
     yield name
-    client.images.remove(name, force=True)
-    client.close()
+    with closing(docker.from_env()) as engine:
+        engine.images.remove(name, force=True)
+
+
+def build(installation: Installation, name: str) -> None:
+    """Make an image with a Python that the platform has never seen."""
+    (base, *_) = json.loads(installation.admin("image", "list", "--json"))
+    recipe = f"FROM {base['name']}\nLABEL ci.e2e={name} ci.base=\n"
+    with closing(docker.from_env()) as engine:
+        engine.images.build(fileobj=io.BytesIO(recipe.encode()), tag=name, rm=True, forcerm=True)
 
 
 def test_the_job_waits_says_why_and_runs(
@@ -44,9 +49,11 @@ def test_the_job_waits_says_why_and_runs(
     client = installation.new_client("early")
     running = client.start("submit", "test", "--", *RAW, cwd=project.writing(b"at last"))
     running.stderr.wait_for(b"Job ID: ")
-    running.stderr.wait_for(b"controller")
-    assert client.job(job_id_in(running.stderr.seen().decode()))["status"] == "queued"
+    running.stderr.wait_for(b"no controller")
+    job_id = job_id_in(running.stderr.seen().decode())
     installation.start_controller(CI_PYTHON_BASE_IMAGE=strange_image)
-    running.stderr.wait_for(b"image")
+    running.stderr.wait_for(strange_image.encode())
+    assert client.job(job_id)["status"] == "queued"
+    build(installation, strange_image)
     done = running.finish()
-    assert_ended(client, Submitted(job_id_in(done.stderr), done), 0, b"at last")
+    assert_ended(client, Submitted(job_id, done), 0, b"at last")

@@ -1,3 +1,8 @@
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
 import pytest
 
 from ci_common.errors import InvalidInput
@@ -138,6 +143,50 @@ def test_a_version_that_is_not_known_overrides_what_others_ask_for() -> None:
     assert files["overrides.txt"] == "foo[all,x] @ file:///v/.build/stubs/foo-0-py3-none-any.whl\n"
     assert "--overrides" in given.install_packages(compile_bytecode=True).argv
     assert given.project_files()["projects.txt"] == 'file:///workspace/sub[all] ; os_name == "posix"\n'
+
+
+def test_the_scripts_that_run_in_containers_do_what_they_say(tmp_path: Path) -> None:
+    packages = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
+    lower, upper = tmp_path / "lower", tmp_path / "upper"
+    for folder in ("bin", packages, "share/man", ".build"):
+        (lower / folder).mkdir(parents=True)
+    for path, content in (
+        ("pyvenv.cfg", b"home = /usr/bin\n"),
+        ("bin/tool", b"#!/bin/sh\n"),
+        ("bin/program", b"\x7fELF"),
+        ("share/man/tool.1", b"manual"),
+        (f"{packages}/lower_module.py", b"from_lower = 1"),
+        (".complete", b""),
+    ):
+        (lower / path).write_bytes(content)
+    (lower / "bin/python").symlink_to(sys.executable)
+    script = installer("a").lay_over(str(lower)).argv[1:-1]
+    subprocess.run([sys.executable, *script, upper], check=True)
+    assert sorted(path.name for path in upper.iterdir()) == ["bin", "lib", "pyvenv.cfg", "share"]
+    assert (upper / "share/man/tool.1").read_bytes() == b"manual"
+    assert not (upper / "bin/tool").is_symlink()
+    assert (upper / "bin/program").readlink() == lower / "bin/program"
+    assert (upper / "bin/python").readlink() == Path(sys.executable)
+    seen = subprocess.run(
+        [upper / "bin/python", "-c", "import lower_module, sys; print(lower_module.from_lower, sys.prefix)"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert seen.stdout == f"1 {upper}\n"
+
+
+def test_stand_ins_are_wheels(tmp_path: Path) -> None:
+    pyproject = '[project]\nname = "foo.bar"\nversion = "1"\ndependencies = ["attrs"]\n'
+    given = installer(".\n", files={"pyproject.toml": pyproject})
+    stubs = tmp_path / "stubs.json"
+    stubs.write_text(given.package_files(stubs=True)["stubs.json"])
+    script = given.write_stubs().argv[1:-2]
+    subprocess.run([sys.executable, *script, stubs, tmp_path / "made"], check=True)
+    with zipfile.ZipFile(tmp_path / "made/foo_bar-1-py3-none-any.whl") as wheel:
+        names = [f"foo_bar-1.dist-info/{name}" for name in ("METADATA", "RECORD", "WHEEL")]
+        assert sorted(wheel.namelist()) == names
+        assert b"Requires-Dist: attrs" in wheel.read("foo_bar-1.dist-info/METADATA")
 
 
 def test_dynamic_projects_are_installed_as_they_are() -> None:
