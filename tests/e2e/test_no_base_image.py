@@ -15,23 +15,26 @@ from tests.e2e.projects import RAW, ProjectMaker
 
 
 @pytest.fixture
-def installation_without_controller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """An installation whose controller has never run."""
-    folder = tmp_path_factory.mktemp("bare")
-    made = Installation(folder)
-    ensure_base_image(folder, made.environ())
-    made.start_server()
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def strange_image() -> Iterator[str]:
     """Name of an image that the engine doesn't have yet."""
     name = f"ci-e2e-strange-{uuid.uuid4().hex[:8]}:1"
     yield name
     with closing(docker.from_env()) as engine:
         engine.images.remove(name, force=True)
+
+
+@pytest.fixture
+def installation_without_controller(
+    tmp_path_factory: pytest.TempPathFactory, strange_image: str
+) -> Iterator[Installation]:
+    """An installation whose controller has never run; gone before the image that it will be made of."""
+    assert strange_image
+    folder = tmp_path_factory.mktemp("bare")
+    made = Installation(folder)
+    ensure_base_image(folder, made.environ())
+    made.start_server()
+    yield made
+    made.close()
 
 
 def build(installation: Installation, name: str) -> None:
