@@ -17,17 +17,24 @@ from tests.e2e.projects import ProjectMaker
 
 ROOT = Path(__file__).parents[2]
 ENGINE_LOCK = Path("/run/ci-scripts/lock")
+ENGINE_STARTED = Path("/run/ci-scripts/started")
 
 
 @pytest.fixture(autouse=True)
 def engine_stays() -> Iterator[None]:
-    """Keep a script from stopping an engine that it takes for its own, while other tests use it."""
+    """Keep a script from stopping an engine that it takes for its own, or from keeping it for good.
+
+    The script that runs these tests has perhaps started it, and must find its mark again.
+    """
     if not ENGINE_LOCK.exists():
         yield
         return
     with ENGINE_LOCK.open("rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
+        started = ENGINE_STARTED.read_bytes() if ENGINE_STARTED.exists() else None
         yield
+        if started is not None:
+            ENGINE_STARTED.write_bytes(started)
 
 
 def _script(name: str, *arguments: str, **environ: str) -> Running:
