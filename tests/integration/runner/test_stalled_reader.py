@@ -12,14 +12,19 @@ from ci_controller.runner_spec import RunnerSpec
 from tests.integration.runner.box import Boxes, spec, step
 
 # The runner in a pid namespace of its own, its stdout a pipe that nobody reads before the job has ended.
+# The job leaves a file when it begins, so that even one that ends at once is not missed.
 HARNESS = """
 import base64, os, subprocess, sys, time
 
-def is_running(name):
+def begun():
+    return os.path.exists("/tmp/begun")
+
+def lives():
+    uid = os.stat("/tmp/begun").st_uid
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            with open(f"/proc/{pid}/comm") as file, open(f"/proc/{pid}/stat") as state:
-                if file.read().strip() == name and ") Z" not in state.read():
+            with open(f"/proc/{pid}/stat") as state:
+                if os.stat(f"/proc/{pid}").st_uid == uid and ") Z" not in state.read():
                     return True
         except OSError:
             pass
@@ -29,9 +34,9 @@ command = ["unshare", "--pid", "--fork", "--mount-proc", "python3", "-I", "-S", 
 runner = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 runner.stdin.write(base64.b64decode(sys.argv[1]))
 runner.stdin.close()
-while not is_running("yes"):
+while not begun():
     time.sleep(0.01)
-while is_running("yes"):
+while lives():
     time.sleep(0.01)
 sys.stdout.buffer.write(runner.stdout.read())
 sys.exit(runner.wait())
@@ -70,13 +75,13 @@ def run_unread(boxes: Boxes, told: RunnerSpec) -> Batch:
     ],
 )
 def test_limits_hold_while_nobody_reads(boxes: Boxes, limits: dict[str, float], end: RunnerEnd) -> None:
-    batch = run_unread(boxes, spec(step("yes"), **limits))
+    batch = run_unread(boxes, spec(step("sh", "-c", "touch /tmp/begun; exec yes"), **limits))
     assert batch.result is not None
     assert batch.result.end is end
     assert sum(len(text) for _, text in batch.chunks) < 1_000_000
 
 
 def test_the_end_of_the_main_process_is_seen_while_nobody_reads(boxes: Boxes) -> None:
-    batch = run_unread(boxes, spec(step("sh", "-c", "yes & sleep 1; exit 3")))
+    batch = run_unread(boxes, spec(step("sh", "-c", "touch /tmp/begun; yes & sleep 1; exit 3")))
     assert batch.result is not None
     assert (batch.result.end, batch.result.exit_code) == (RunnerEnd.EXITED, 3)
