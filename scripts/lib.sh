@@ -28,8 +28,9 @@ tidy() {
 # Says every few seconds that TEXT goes on. Runs beside the step itself, which stays in the
 # foreground so that Ctrl-C reaches it.
 tick() {
-  local text=$1 started=$SECONDS sleeper
-  trap 'kill "$sleeper" 2>/dev/null; exit' TERM
+  local text=$1 started=$SECONDS sleeper=
+  # It may be told to stop before it has anything to end.
+  trap '[ -z "$sleeper" ] || kill "$sleeper" 2>/dev/null; exit' TERM
   while :; do
     sleep 5 &
     sleeper=$!
