@@ -14,6 +14,7 @@ from ci_common.repository import ControllerRepository
 
 _DEFAULT_LIMIT = 100
 _MARKS = {True: "\N{CHECK MARK}", False: "\N{BALLOT X}", None: "-"}
+_PLAIN_MARKS = {True: "yes", False: "no", None: "-"}
 
 
 @click.group()
@@ -74,6 +75,7 @@ def _only(found: Sequence[Job], prefix: str) -> Job:
 
 
 def _table(jobs: Sequence[Job], emails: Mapping[UserId, str]) -> str:
+    marks = _MARKS if output.can_show(_MARKS[True] + _MARKS[False]) else _PLAIN_MARKS
     header = ("JOB ID", "USER", "STATUS", "OUTCOME", "SUCCESS", "SUBMIT TIME", "START TIME", "END TIME")
     rows = [
         (
@@ -81,7 +83,7 @@ def _table(jobs: Sequence[Job], emails: Mapping[UserId, str]) -> str:
             emails[each.user_id],
             each.status.value,
             "-" if each.outcome is None else each.outcome.value,
-            _MARKS[each.success],
+            marks[each.success],
             output.moment(each.submit_time),
             output.moment(each.start_time),
             output.moment(each.end_time),

@@ -5,6 +5,7 @@ which could rewrite a terminal's earlier lines, are shown as U+FFFD.
 """
 
 import json
+import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -17,6 +18,15 @@ _GAP = "  "
 def as_json(value: object) -> str:
     """`value` as indented JSON."""
     return json.dumps(value, indent=2)
+
+
+def can_show(text: str) -> bool:
+    """Whether stdout's encoding has these characters."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -73,8 +73,15 @@ def check_requirements(root: Path) -> None:
 def _advice(root: Path) -> str:
     for above in root.parents[:4]:
         if (above / FILE_NAME).is_file():
-            return f"the one in {above} belongs to: ci submit test {os.path.relpath(above)}"
+            return f"the one in {above} belongs to: ci submit test {_short(above)}"
     return "write one that names pytest and what the tests need, one package a line"
+
+
+def _short(path: Path) -> str:
+    try:
+        return os.path.relpath(path)
+    except ValueError:  # on another drive
+        return str(path)
 
 
 def pack(root: Path, pause: Callable[[], None], progress: Callable[[str], None]) -> Archive:

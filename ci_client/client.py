@@ -26,8 +26,8 @@ from ci_client.uploading import Upload
 from ci_client.wire import Account, JobView, JsonObject, Malformed, account, is_array, job_view, json_value
 
 _LONGEST_ERROR_BYTES = 64 << 10
-_ACCEPTANCE_SECONDS = 300.0
-"""Behind a large upload the server reads and checks all of it before it answers."""
+_ACCEPTANCE_SECONDS = 3600.0
+"""Behind a large upload the server checks all of it before it answers, perhaps after others' uploads."""
 
 Value = TypeVar("Value")
 

@@ -76,7 +76,7 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise BadUse(f"can't read {path}: {cause_of(error)}") from error
     except UnicodeDecodeError:
-        raise BadUse(f"{path} is not UTF-8 text; correct it, or run `ci login`") from None
+        raise BadUse(f"{path} is not UTF-8 text; correct it, or move it away and run `ci login`") from None
 
 
 def _unquoted(value: str) -> str:

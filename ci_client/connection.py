@@ -75,7 +75,11 @@ def named_failures(settings: Settings) -> Generator[None]:
         yield
     except httpx.ConnectTimeout:
         raise Transient(f"{server} doesn't answer; check CI_API_URL or --server, and the network") from None
-    except (httpx.ConnectError, httpx.ProxyError) as error:
+    except httpx.ProxyError as error:
+        raise Transient(
+            f"the proxy on the way to {server} refused: {error}; check HTTP(S)_PROXY and NO_PROXY"
+        ) from error
+    except httpx.ConnectError as error:
         raise _no_connection(settings, error) from error
     except httpx.ReadTimeout:
         raise Transient(f"{server} has been silent for too long") from None

@@ -94,7 +94,7 @@ def show_logs(settings: Settings, console: Console, job: str, *, everything: boo
     persistently(reader.read_on, reader.patience)
     reader.finish()
     if not everything and not reader.read_bytes and found.outcome == Outcome.ERROR:
-        console.note(f"the tests didn't run; the installation's output: ci logs --all {found.job_id}")
+        console.note(f"the tests didn't run; what there is: ci wait --all {found.job_id}")
     return 0
 
 

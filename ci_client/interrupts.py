@@ -4,7 +4,8 @@ So a signal is noticed at once, whatever the work is blocked in, on Windows too;
 middle of anything. The first one is told to the caller; a second leaves the process there and then.
 A signal that was ignored when we were started (`nohup`, a background job of a script) stays ignored.
 
-SIGHUP and SIGPIPE are nobody's business here: a closed terminal or pipe ends the client alone.
+SIGHUP and SIGPIPE are nobody's business here, nor is Windows' SIGBREAK, which stands for a closed
+terminal too: a closed terminal or pipe ends the client alone.
 """
 
 import contextlib
@@ -23,11 +24,7 @@ Result = TypeVar("Result")
 _POLL_SECONDS: float | None = 0.1 if sys.platform == "win32" else None
 """Waiting for a lock can't be interrupted on Windows; elsewhere nobody need poll."""
 
-SIGNALS = (
-    (signal.SIGINT, signal.SIGTERM, signal.SIGBREAK)
-    if sys.platform == "win32"
-    else (signal.SIGINT, signal.SIGTERM)
-)
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(Exception):
@@ -88,7 +85,7 @@ class Waiter:
 
 
 def exit_code_of(number: int) -> int:
-    """The exit code for a signal; Ctrl-Break counts as SIGTERM."""
+    """The exit code for a signal."""
     return 130 if number == signal.SIGINT else 143
 
 

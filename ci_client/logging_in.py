@@ -9,9 +9,9 @@ import click
 
 from ci_client import config_file
 from ci_client.client import ServerClient
-from ci_client.problems import KeyRefused
+from ci_client.problems import ClientError, KeyRefused
 from ci_client.retrying import FIRST_CONTACT_SECONDS, Patience, persistently
-from ci_client.settings import Flags, Settings, load, resolve
+from ci_client.settings import DEFAULT_SERVER, Flags, Settings, config_path, load, resolve
 from ci_client.terminal import Console
 
 
@@ -21,12 +21,12 @@ def login(flags: Flags, console: Console) -> int:
     Raises:
         ClientError: server or key don't work; nothing was written.
     """
-    present = load(Flags(server=flags.server))
-    server = flags.server or _asked_server(present)
+    path = config_path(os.environ)
+    server = flags.server or _asked_server(_present_server())
     key = flags.api_key or _asked_key()
     if not key:
         raise KeyRefused("no API key was given; an administrator hands keys out (ci-admin key create)")
-    settings = resolve(Flags(api_key=key, server=server), os.environ, {}, present.config_path)
+    settings = resolve(Flags(api_key=key, server=server), os.environ, {}, path)
     client = ServerClient(settings, settings.required_key())
     account = persistently(client.me, Patience(FIRST_CONTACT_SECONDS, console.note))
     config_file.write(settings.config_path, {"api_key": settings.required_key(), "server": settings.server})
@@ -35,10 +35,18 @@ def login(flags: Flags, console: Console) -> int:
     return 0
 
 
-def _asked_server(present: Settings) -> str:
+def _present_server() -> str:
+    """What to propose; settings that make no sense are what this command is there to replace."""
+    try:
+        return load(Flags()).server
+    except ClientError:
+        return DEFAULT_SERVER
+
+
+def _asked_server(proposed: str) -> str:
     if not sys.stdin.isatty():
-        return present.server
-    return click.prompt("Server", default=present.server, err=True, type=str)
+        return proposed
+    return click.prompt("Server", default=proposed, err=True, type=str)
 
 
 def _asked_key() -> str:

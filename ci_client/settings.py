@@ -5,6 +5,7 @@ to change.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,13 +131,18 @@ def _checked_server(server: str, source: str) -> str:
     url = server if server.endswith("://") else server.rstrip("/")
     fault = _server_fault(url)
     if fault is not None:
-        raise BadUse(f"the server address {server!r} from {source} {fault}")
+        raise BadUse(f"the server address {_without_password(server)!r} from {source} {fault}")
     return url
+
+
+def _without_password(url: str) -> str:
+    """The address as it may stand in a log."""
+    return re.sub(r"[^/@]*@", "***@", url)
 
 
 def _server_fault(url: str) -> str | None:
     if "://" not in url:
-        return f"has no scheme; did you mean http://{url} ?"
+        return f"has no scheme; did you mean http://{_without_password(url)} ?"
     try:
         parts = urlsplit(url)
         has_host, _ = bool(parts.hostname), parts.port

@@ -13,7 +13,7 @@ from ci_client import bundling
 from ci_client.bundling import Archive, size_text
 from ci_client.client import ServerClient, options_json
 from ci_client.interrupts import Task, Waiter
-from ci_client.problems import BadUse, NoSuchJob, Transient, Unreachable
+from ci_client.problems import BadUse, ClientError, NoSuchJob, Transient, Unreachable
 from ci_client.results import tell_end
 from ci_client.retrying import FIRST_CONTACT_SECONDS, Patience, persistently
 from ci_client.settings import Settings
@@ -199,6 +199,8 @@ class _Submission:
                     raise Unreachable(
                         f"{problem}; the job may go on, cancel it with: ci cancel {self.job_id}"
                     ) from problem
+            except ClientError as problem:
+                raise type(problem)(f"{problem}; the job may go on: ci cancel {self.job_id}") from problem
             time.sleep(_CANCEL_EVERY_SECONDS)
 
 

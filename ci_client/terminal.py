@@ -29,6 +29,10 @@ _PROGRESS_AFTER_SECONDS = 0.4
 _LOCK_PATIENCE_SECONDS = 0.5
 
 
+READER_LEFT = {errno.EPIPE, errno.EIO} | ({errno.EINVAL} if sys.platform == "win32" else set[int]())
+"""What writing to a stdout ends with that nobody reads any more."""
+
+
 class Stream:
     """One of the two, with what there is to know about it."""
 
@@ -122,7 +126,7 @@ class Console:
             self.out.write(text)
         except OSError as error:
             message = f"stdout can't be written: {cause_of(error)}"
-            has_left = error.errno in {errno.EPIPE, errno.EIO}
+            has_left = error.errno in READER_LEFT
             raise ReaderLeft(message) if has_left else InternalFault(message) from error
 
     def install_output(self, text: str) -> None:

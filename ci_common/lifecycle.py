@@ -62,17 +62,17 @@ def client_exit_code(outcome: Outcome, exit_code: int | None) -> int:
 
 
 EXPLANATIONS = {
-    Reason.INSTALL_FAILED: "installing requirements.txt failed; the installer's output above says why",
+    Reason.INSTALL_FAILED: "installing requirements.txt failed; its output says why (ci wait --all JOB)",
     Reason.PYTEST_MISSING: "pytest is not installed in the environment; add it to requirements.txt",
     Reason.DISK_LIMIT: "the job used more disk than CI_JOB_DISK allows; write less, or ask for more",
     Reason.LOG_LIMIT: "the job printed more than CI_MAX_LOG_BYTES allows; print less, or ask for more",
     Reason.BAD_BUNDLE: "the uploaded files could not be read; submit again",
-    Reason.BAD_PROJECT: "the project can't be tested as it is; the notice above says why",
-    Reason.TIME_LIMIT: "the job ran longer than CI_JOB_TIMEOUT_SECONDS allows",
-    Reason.MEMORY_LIMIT: "the tests used more memory than CI_JOB_MEMORY allows and were killed",
+    Reason.BAD_PROJECT: "the project can't be tested as it is; its notice says why (ci wait --all JOB)",
+    Reason.TIME_LIMIT: "the job ran longer than CI_JOB_TIMEOUT_SECONDS allows; test less, or ask for more",
+    Reason.MEMORY_LIMIT: "killed for using more memory than CI_JOB_MEMORY allows; use less, or ask for more",
     Reason.CANCELLED_BY_USER: "cancelled by its owner",
-    Reason.CANCELLED_BY_ADMIN: "cancelled by an administrator",
-    Reason.USER_DEACTIVATED: "cancelled because its owner was deactivated",
+    Reason.CANCELLED_BY_ADMIN: "cancelled by an administrator; ask why before you submit again",
+    Reason.USER_DEACTIVATED: "cancelled because its owner was deactivated; ask an administrator",
     Reason.INFRASTRUCTURE: "the machine lost the job's container each time; submit again",
 }
 """One sentence a reason, for people: the cause and the next step."""

@@ -8,23 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-
-
-def parse_size(value: object) -> object:
-    """Bytes of a text such as `512m` or `2g` (powers of 1024, as Docker has them).
-
-    Raises:
-        ValueError: it is none.
-    """
-    if not isinstance(value, str):
-        return value
-    text = value.strip().lower().removesuffix("ib").removesuffix("b")
-    number, unit = (text[:-1], text[-1]) if text and text[-1] in _UNITS else (text, "")
-    try:
-        return int(float(number) * _UNITS[unit])
-    except ValueError:
-        raise ValueError(f"{value!r} is not a size; write for example 512m or 2g") from None
+from ci_common.sizes import size_of
 
 
 def _existing_file(path: Path | None) -> Path | None:
@@ -33,7 +17,7 @@ def _existing_file(path: Path | None) -> Path | None:
     return path
 
 
-Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
+Size = Annotated[int, BeforeValidator(size_of), Field(gt=0)]
 ExistingFile = Annotated[Path | None, AfterValidator(_existing_file)]
 
 

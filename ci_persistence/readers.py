@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ci_persistence.connections import Connection, Work, open_reader, translated
+from ci_persistence.migrations_runner import check_version
 
 Result = TypeVar("Result")
 
@@ -33,7 +34,7 @@ class Readers:
                 # The one used last comes first: its pages are cached.
                 connection = self._idle.pop() if self._idle else await self._open()
                 try:
-                    return await connection.run(lambda sql: _in_snapshot(sql, work))
+                    return await connection.run(lambda sql: self._in_snapshot(sql, work))
                 finally:
                     self._idle.append(connection)
             except sqlite3.Error as error:
@@ -51,11 +52,12 @@ class Readers:
         self._opened.append(connection)
         return connection
 
-
-def _in_snapshot(sql: sqlite3.Connection, work: Work[Result]) -> Result:
-    sql.execute("BEGIN")
-    try:
-        return work(sql)
-    finally:
-        if sql.in_transaction:
-            sql.execute("ROLLBACK")
+    def _in_snapshot(self, sql: sqlite3.Connection, work: Work[Result]) -> Result:
+        sql.execute("BEGIN")
+        try:
+            # A controller of a newer version may have upgraded the database since it was opened.
+            check_version(sql, self._db_path)
+            return work(sql)
+        finally:
+            if sql.in_transaction:
+                sql.execute("ROLLBACK")

@@ -21,6 +21,7 @@ def make_folder(path: Path) -> None:
             raise
     else:
         path.chmod(FOLDER_MODE)
+        sync_folder(path.parent)
 
 
 def make_file(path: Path) -> None:

@@ -1,22 +1,26 @@
 """The server's settings: environment variables, read once at start; `ci-server --help` lists them."""
 
 from collections.abc import Iterator
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ci_common.bundle import BundleLimits
+from ci_common.sizes import size_of
 
 _PREFIX = "CI_"
+
+Size = Annotated[int, BeforeValidator(size_of), Field(gt=0)]
 
 
 class ServerSettings(BaseSettings):
     """Each field is an environment variable: its name in capitals behind `CI_`."""
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True)
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_ignore_empty=True, frozen=True)
 
-    max_upload_bytes: int = Field(default=8 << 30, gt=0, description="Largest archive that is accepted.")
-    max_unpacked_bytes: int = Field(default=16 << 30, gt=0, description="Most that an archive may unpack to.")
+    max_upload_bytes: Size = Field(default=8 << 30, description="Largest archive that is accepted.")
+    max_unpacked_bytes: Size = Field(default=16 << 30, description="Most that an archive may unpack to.")
     max_bundle_entries: int = Field(
         default=250_000, gt=0, description="Most files and folders in an archive."
     )

@@ -9,7 +9,8 @@ from pydantic_settings import BaseSettings
 
 from ci_admin.cli import cli as admin
 from ci_common import lifecycle
-from ci_controller.settings import ControllerSettings, parse_size
+from ci_common.sizes import size_of
+from ci_controller.settings import ControllerSettings
 from ci_server.settings import ServerSettings
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
@@ -28,7 +29,7 @@ def _value(text: str) -> object:
     if text == literal:
         return None  # in words: worked out at start
     if re.fullmatch(r"\d+[kmg]?", literal):
-        return parse_size(literal)
+        return size_of(literal)
     if re.fullmatch(r"\d+\.\d+", literal):
         return float(literal)
     return {"false": False}.get(literal, literal)
@@ -69,3 +70,14 @@ def test_every_named_file_exists() -> None:
     named = set(re.findall(r"`((?:docs|scripts|tests)/[a-z./_-]+)`|^(scripts/\w+)", README, re.MULTILINE))
     paths = {first or second for first, second in named}
     assert {path for path in paths if not (Path(__file__).parents[2] / path).exists()} == set()
+
+
+@pytest.mark.parametrize(
+    ("heading", "settings"), [("Controller:", ControllerSettings), ("Server:", ServerSettings)]
+)
+def test_what_stands_there_can_be_set(
+    heading: str, settings: type[BaseSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, default in _table_after(heading).items():
+        monkeypatch.setenv(variable, default.strip("`") if default.startswith("`") else "")
+    assert settings() == settings.model_construct()

@@ -150,7 +150,7 @@ async def test_logs_of_a_failed_installation_point_to_it(
     await worker.complete(job_id, None, Outcome.ERROR, Reason.INSTALL_FAILED)
     done = await finished(client.start("logs", job_id))
     assert (done.exit_code, done.stdout) == (0, b"")
-    assert f"ci logs --all {job_id}" in done.stderr
+    assert f"ci wait --all {job_id}" in done.stderr
 
 
 async def test_cancel(client: Client, project: Path, worker: Worker) -> None:

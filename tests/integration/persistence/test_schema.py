@@ -176,13 +176,15 @@ async def test_newer_schema_is_refused(tmp_path: Path) -> None:
     await repository.close()
 
 
-async def test_open_repository_stops_writing_once_the_schema_is_newer(tmp_path: Path) -> None:
+async def test_open_repository_stops_working_once_the_schema_is_newer(tmp_path: Path) -> None:
     path = tmp_path / "ci.db"
     repository = SQLiteJobRepository(path)
     await repository.initialize()
     await migrate(path, [*MIGRATIONS, NEXT])
     with pytest.raises(SchemaMismatch):
         await repository.create_user("Ada", "ada@example.org")
+    with pytest.raises(SchemaMismatch):
+        await repository.queue_counts()
     await repository.close()
 
 

@@ -46,6 +46,22 @@ async def test_a_foreign_database_is_left_alone(own_db: Path, start_server: Star
     assert content_of(own_db) == before
 
 
+async def test_a_replica_says_so_when_the_database_was_upgraded_under_it(
+    own_db: Path, start_server: StartServer
+) -> None:
+    server = start_server(own_db)
+    repository = SQLiteJobRepository(own_db)
+    await repository.initialize()
+    account = await new_account(repository)
+    await repository.close()
+    _set_schema_version(own_db, _schema_version(own_db) + 1)
+    async with client_of(server) as client:
+        for path in ("/readyz", "/jobs", "/me"):
+            answer = await client.get(path, headers=account.headers)
+            assert answer.status_code == 503, path
+            assert "knows only" in answer.json()["detail"]
+
+
 async def test_it_becomes_ready_by_itself_once_an_older_schema_was_upgraded(
     own_db: Path, start_server: StartServer
 ) -> None:

@@ -126,3 +126,11 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BadUse, match="CI_CONFIG can name another file"):
         config_file.write(tmp_path / "file" / "config", {"api_key": "a"})
+
+
+@pytest.mark.parametrize("server", ["https://bob:s3cret@h", "bob:s3cret@h"])
+def test_a_password_in_the_address_is_never_shown(server: str) -> None:
+    with pytest.raises(BadUse) as caught:
+        settled(Flags(server=server))
+    assert "s3cret" not in str(caught.value)
+    assert "***@h" in str(caught.value)
