@@ -25,23 +25,28 @@ tidy() {
   rm -rf "$scratch"
 }
 
-# Says every few seconds that TEXT goes on. Runs beside the step itself, which stays in the
-# foreground so that Ctrl-C reaches it.
+# Says every few seconds that TEXT goes on, until its stdin ends. Runs beside the step itself, which
+# stays in the foreground so that Ctrl-C reaches it. No signal ends it: one that arrived before it had
+# settled down would have run the EXIT trap of this script in its place.
 tick() {
-  local text=$1 started=$SECONDS sleeper=
-  # It may be told to stop before it has anything to end.
-  trap '[ -z "$sleeper" ] || kill "$sleeper" 2>/dev/null; exit' TERM
+  local text=$1 started=$SECONDS status
   while :; do
-    sleep 5 &
-    sleeper=$!
-    wait "$sleeper"
+    status=0
+    read -r -t 5 || status=$?
+    [ "$status" -gt 128 ] || return 0
     say "$text … $((SECONDS - started)) s"
   done
 }
 
+# It reads from file descriptor 8, which no step inherits.
+start_ticker() {
+  exec 8> >(tick "$1")
+  ticker=$!
+}
+
 stop_ticker() {
   [ -n "$ticker" ] || return 0
-  kill "$ticker" 2>/dev/null || true
+  exec 8>&-
   wait "$ticker" 2>/dev/null || true
   ticker=
 }
@@ -51,9 +56,8 @@ quietly() {
   local text=$1 started=$SECONDS status=0
   shift
   say "$text"
-  tick "$text" &
-  ticker=$!
-  "$@" >"$scratch/step.log" 2>&1 </dev/null || status=$?
+  start_ticker "$text"
+  "$@" >"$scratch/step.log" 2>&1 </dev/null 8>&- || status=$?
   stop_ticker
   [ $((SECONDS - started)) -lt 2 ] || say "$text: ended after $((SECONDS - started)) s"
   return "$status"
