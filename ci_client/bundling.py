@@ -96,7 +96,7 @@ def pack(root: Path, pause: Callable[[], None], progress: Callable[[str], None])
     executables = git_view.executable_files(root) if sys.platform == "win32" else None
     with _room_for_archive():
         # It outlives this function; on Windows it is a wrapper that has all that a file has.
-        file = cast("BinaryIO", tempfile.TemporaryFile(prefix="ci-"))  # noqa: SIM115
+        file = cast("BinaryIO", tempfile.TemporaryFile(prefix="ci-"))  # noqa: SIM115 - the caller closes it
         writer = ArchiveWriter(root, file, executables)
         try:
             for number, entry in enumerate(selection.entries, start=1):

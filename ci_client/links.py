@@ -54,8 +54,9 @@ def _inside(root: Path, target: str) -> str | None:
     for base in (str(root), os.path.realpath(root)):
         if os.path.normcase(normal) == os.path.normcase(base):
             return "."
-        if os.path.normcase(normal).startswith(os.path.normcase(os.path.join(base, ""))):  # noqa: PTH118
-            return normal[len(os.path.join(base, "")) :]  # noqa: PTH118 - a Path has no separator at its end
+        below = os.path.join(base, "")  # noqa: PTH118 - a Path has no separator at its end
+        if os.path.normcase(normal).startswith(os.path.normcase(below)):
+            return normal[len(below) :]
     return None
 
 

@@ -56,8 +56,7 @@ def main(db_path: str | None, interval: float | None) -> None:
 
 
 async def _run(paths: data_paths.DataPaths, settings: ControllerSettings) -> None:
-    # Imported late: `--help` needs none of it.
-    from ci_controller import controller  # noqa: PLC0415
+    from ci_controller import controller  # noqa: PLC0415 - `--help` needs none of it
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -92,3 +92,9 @@ def make_project(folder: Path, **files: str) -> Path:
     for name, text in files.items():
         (folder / name).write_text(text)
     return folder
+
+
+def client_of(home: Path, url: str, **environ: str) -> Client:
+    client = Client(home, url, "ci_" + "x" * 43)
+    client.environ.update(environ)
+    return client

@@ -43,9 +43,14 @@ async def worker(repository: SQLiteJobRepository, account: Account, shared_db: P
 
 
 @pytest.fixture
-def client(tmp_path: Path, server: ServerProcess, account: Account) -> Client:
-    home = tmp_path / "home"
-    home.mkdir()
+def home(tmp_path: Path) -> Path:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def client(home: Path, server: ServerProcess, account: Account) -> Client:
     return Client(home, server.url, account.key)
 
 

@@ -2,13 +2,12 @@
 
 import asyncio
 import signal
-import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from tests.integration.client.client_command import Client
+from tests.integration.client.client_command import client_of
 from tests.integration.client.scripted_server import (
     GATEWAY_PAGE,
     JOB_ID,
@@ -23,22 +22,8 @@ from tests.integration.client.scripted_server import (
 )
 from tests.integration.client.worker import finished
 
-TLS = Path(__file__).parents[2] / "fixtures" / "tls"
 STREAM = "^GET /jobs/[^/]*/stream$"
 SUBMIT = "^POST /submit-async$"
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    folder = tmp_path / "home"
-    folder.mkdir()
-    return folder
-
-
-def client_of(home: Path, url: str, **environ: str) -> Client:
-    client = Client(home, url, "ci_" + "x" * 43)
-    client.environ.update(environ)
-    return client
 
 
 def one_after_the_other(*handlers: Handler) -> Handler:
@@ -345,44 +330,6 @@ async def test_a_log_that_is_cut_is_read_on_where_it_broke(home: Path) -> None:
     async with scripted_server({"/logs$": one_after_the_other(cut, cut, whole)}) as server:
         done = await finished(client_of(home, server.url).start("logs", JOB_ID))
     assert (done.exit_code, done.stdout) == (0, text)
-
-
-async def test_a_certificate_must_be_trusted_and_can_be(home: Path) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(TLS / "cert.pem", TLS / "key.pem")
-
-    async def none(exchange: Exchange) -> None:
-        await exchange.json(200, [])
-
-    async with scripted_server({"^GET /jobs$": none}, context) as server:
-        refused = await finished(client_of(home, server.url).start("list"))
-        trusted = await finished(
-            client_of(home, server.url, CI_CA_BUNDLE=str(TLS / "cert.pem")).start("list", "--json")
-        )
-        bad = await finished(client_of(home, server.url, CI_CA_BUNDLE="/dev/null").start("list"))
-        missing = await finished(client_of(home, server.url, CI_CA_BUNDLE="/nowhere").start("list"))
-        plain = await finished(client_of(home, f"http://127.0.0.1:{server.port}").start("list", "--json"))
-    assert refused.exit_code == 69
-    assert "isn't trusted" in refused.stderr
-    assert "CI_CA_BUNDLE" in refused.stderr
-    assert (trusted.exit_code, trusted.stdout) == (0, b"[]\n")
-    assert (bad.exit_code, missing.exit_code) == (64, 64)
-    assert plain.exit_code == 69
-
-
-@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "nonsense://x", "http://127.0.0.1:9"])
-async def test_proxies_are_for_other_machines_and_their_faults_are_named(home: Path, proxy: str) -> None:
-    async def none(exchange: Exchange) -> None:
-        await exchange.json(200, [])
-
-    settings = {"HTTP_PROXY": proxy, "http_proxy": proxy, "NO_PROXY": "", "no_proxy": ""}
-    async with scripted_server({"^GET /jobs$": none}) as server:
-        here = await finished(client_of(home, server.url, **settings).start("list", "--json"))
-    there = await finished(client_of(home, "http://ci.invalid", **settings).start("list"))
-    assert (here.exit_code, here.stdout) == (0, b"[]\n")
-    assert there.exit_code in {64, 69}
-    assert len(there.stderr.splitlines()[-1]) > 20
-    assert "Traceback" not in there.stderr
 
 
 async def test_a_list_is_fetched_page_by_page_and_says_that_there_is_more(home: Path) -> None:

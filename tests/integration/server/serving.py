@@ -169,3 +169,9 @@ async def events_of(
 
 def text_of(events: list[Seen]) -> str:
     return "".join(event.data["data"] for event in events if event.type == "log")
+
+
+async def submitted(client: httpx.AsyncClient, account: Account) -> JobId:
+    answer = await client.post("/submit-async", headers=account.headers, **form())
+    assert answer.status_code == 202, answer.text
+    return JobId(answer.json()["job_id"])
