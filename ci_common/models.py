@@ -115,6 +115,8 @@ class Run:
     position: LogPosition = LogPosition()
     fed: bool = False
     """The runner has confirmed that it holds all files."""
+    environment_key: str | None = None
+    """In stage INSTALL: under which key the packages will be found, once they are all there."""
 
 
 @dataclass(frozen=True, slots=True)

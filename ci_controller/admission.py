@@ -23,6 +23,7 @@ class Admission:
         manager: ContainerManager,
         readiness: EngineReadiness,
         queue: WorkQueue,
+        slots: Slots,
         capacity: int,
         news: asyncio.Event,
     ) -> None:
@@ -34,7 +35,7 @@ class Admission:
         self._news = news
         self._installing: dict[str, JobId] = {}
         self._parked: dict[JobId, str] = {}
-        self.slots = Slots(capacity)
+        self.slots = slots
         self.is_open = False
         """The places of the jobs that this leadership found running are accounted for."""
 
@@ -63,14 +64,14 @@ class Admission:
 
     async def _adopt_running(self) -> None:
         """Jobs of an earlier leader keep their places, and their users' ids, before any is given away."""
-        running = {job.id: job for job in await self._repository.running_jobs()}
-        for view in await self._manager.list():
-            job = None if view.job_id is None else running.get(view.job_id)
-            if job is not None and job.run is not None and job.run.container_id == view.id:
-                self.slots.adopt(job.id, view.slot)
-        for job_id in running:
-            self.slots.adopt(job_id, None)
-            self._queue.add(job_id)  # one that has ended meanwhile gives its place back
+        running = await self._repository.running_jobs()
+        slots = {view.id: view.slot for view in await self._manager.list()}
+        for job in running:
+            if job.run is not None and job.run.container_id in slots:
+                self.slots.adopt(job.id, slots[job.run.container_id])
+        for job in running:
+            self.slots.adopt(job.id, None)
+            self._queue.add(job.id)  # one that has ended meanwhile gives its place back
         self.is_open = True
 
     def release(self, job_id: JobId) -> None:

@@ -16,7 +16,7 @@ from ci_controller.attempts import Attempt
 from ci_controller.container_manager import ContainerManager
 from ci_controller.engine_errors import StartFailed
 from ci_controller.frames import RunnerResult
-from ci_controller.launcher import Launch, Launcher, key_of_volume
+from ci_controller.launcher import Launch, Launcher
 from ci_controller.pump import Pump
 from ci_controller.settle import Drained, LastWord, NeverFed, Settlement, settle
 
@@ -101,6 +101,8 @@ def _why_not_fed(launch: Launch, problem: Exception | None) -> LastWord:
 def _environment_of(job: Job) -> Environment:
     assert job.run is not None, "an installation has a container"
     assert job.run.environment is not None, "an installation fills a volume"
+    assert job.run.environment_key is not None, "an installation knows for what"
     now = utc_now()
-    volume = job.run.environment
-    return Environment(key_of_volume(volume), job.user_id, volume, created_at=now, last_used_at=now)
+    return Environment(
+        job.run.environment_key, job.user_id, job.run.environment, created_at=now, last_used_at=now
+    )

@@ -96,6 +96,14 @@ class ContainerManager:
         """
         return await self._containers.start(container_id)
 
+    async def rename(self, container_id: ContainerId, name: str) -> None:
+        """Give it another name; one that is gone is no error.
+
+        Raises:
+            NameTaken: with the id of the one that has the name.
+        """
+        await self._containers.rename(container_id, name)
+
     async def feed(self, container_id: ContainerId, stream: Iterator[bytes]) -> None:
         """Send all of `stream` to the container's stdin, then close that; once at most a container.
 

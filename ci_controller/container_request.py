@@ -54,7 +54,8 @@ class ContainerRequest:
     name: str
     image: str
     role: Role
-    job_id: JobId
+    job_id: JobId | None
+    """None for one that is started ahead of its job."""
     fence: Fence
     attempt: int
     slot: int
@@ -68,10 +69,11 @@ class ContainerRequest:
 
 def labels_of(request: ContainerRequest, instance: InstanceId) -> dict[str, str]:
     """The labels from which a later controller knows the container again."""
+    job = {} if request.job_id is None else {LABEL_JOB: request.job_id}
     return {
         LABEL_INSTANCE: instance,
         LABEL_ROLE: request.role.value,
-        LABEL_JOB: request.job_id,
+        **job,
         LABEL_FENCE: str(request.fence),
         LABEL_ATTEMPT: str(request.attempt),
         LABEL_SLOT: str(request.slot),

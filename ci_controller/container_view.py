@@ -31,6 +31,9 @@ class Role(StrEnum):
     """Runs a job's tests."""
     INSTALL = "install"
     """Fills an environment for a job, from its requirement files alone."""
+    WARM = "warm"
+    """Started ahead of its job, whichever that will be: a job may be bound to it, but its labels can't
+    tell."""
     PROBE = "probe"
     """Short-lived: looks at the network, or closes it."""
     BUILD = "build"

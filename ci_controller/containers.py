@@ -74,6 +74,14 @@ class Containers:
             raise StartFailed(answer.message)
         return True
 
+    async def rename(self, container_id: ContainerId, name: str) -> None:
+        """See `ContainerManager.rename`."""
+        answer = await self._calls.change("POST", f"/containers/{container_id}/rename", {"name": name})
+        if answer.status == 409:
+            raise NameTaken(answer.message, await self._id_of(name))
+        if answer.status != 404:
+            answer.accepted(f"rename container {container_id}")
+
     async def _may_start(self, container_id: ContainerId) -> bool:
         view = await self.inspect(container_id)
         if view is None:

@@ -24,6 +24,8 @@ from ci_controller.planner import Planner
 from ci_controller.readiness import EngineReadiness
 from ci_controller.reconciler import Reconciler
 from ci_controller.settings import ControllerSettings
+from ci_controller.slots import Slots
+from ci_controller.warm_pool import WarmPool
 from ci_persistence.bundle_files import DirectoryBundleStore
 from ci_persistence.change_feed import Audience, ChangeFeed
 from ci_persistence.data_paths import DataPaths
@@ -87,14 +89,29 @@ async def _lead(
     )
     beat = leadership.Beat(lease)
     async with ContainerManager(instance) as manager:
-        launcher = Launcher(repository, manager, planner, settings, installer, instance, lease.fence)
-        news = asyncio.Event()
+        slots, news = Slots(settings.capacity), asyncio.Event()
         readiness = EngineReadiness(manager, settings, policy, beat, news.set)
-        reconciler = Reconciler(
-            repository, manager, bundles, planner, launcher, readiness, settings, lease.fence, news
+        pool = WarmPool(repository, manager, readiness, slots, settings, instance, lease.fence)
+        launcher = Launcher(
+            repository, manager, planner, pool, slots, settings, installer, instance, lease.fence
         )
-        housekeeping = Housekeeping(repository, manager, bundles, launcher, reconciler, settings, lease.fence)
-        leader = _Leader(repository, manager, reconciler, housekeeping, readiness, beat, settings)
+        reconciler = Reconciler(
+            repository,
+            manager,
+            bundles,
+            planner,
+            launcher,
+            pool,
+            slots,
+            readiness,
+            settings,
+            lease.fence,
+            news,
+        )
+        housekeeping = Housekeeping(
+            repository, manager, bundles, launcher, pool, reconciler, settings, lease.fence
+        )
+        leader = _Leader(repository, manager, reconciler, housekeeping, pool, readiness, beat, settings)
         await leader.lead(paths, stop)
 
 
@@ -107,6 +124,7 @@ class _Leader:
         manager: ContainerManager,
         reconciler: Reconciler,
         housekeeping: Housekeeping,
+        pool: WarmPool,
         readiness: EngineReadiness,
         beat: leadership.Beat,
         settings: ControllerSettings,
@@ -115,6 +133,7 @@ class _Leader:
         self._manager = manager
         self._reconciler = reconciler
         self._housekeeping = housekeeping
+        self._pool = pool
         self._readiness = readiness
         self._beat = beat
         self._interval_seconds = settings.reconcile_interval
@@ -133,6 +152,7 @@ class _Leader:
                 ("beats", leadership.keep_beating(self._repository, self._beat)),
                 ("readiness", self._readiness.keep()),
                 ("admission", self._again_after_errors(self._reconciler.admission.keep_admitting)),
+                ("starting ahead", self._again_after_errors(self._pool.keep)),
                 ("changes", self._follow_changes(feed)),
                 ("engine events", self._again_after_errors(self._follow_engine)),
                 ("listing", self._every(self._interval_seconds, self._list)),
@@ -153,6 +173,7 @@ class _Leader:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self._pool.close()
             await feed.close()
 
     async def _wait(self, stop: asyncio.Event) -> None:
@@ -175,6 +196,8 @@ class _Leader:
                     job_id = self._reconciler.attempts.job_of(container_id)
                     if job_id is not None:
                         self._reconciler.queue.add(job_id)
+                    else:
+                        await self._pool.has_changed(container_id)
         finally:
             self._readiness.begin_again()
 
@@ -183,6 +206,7 @@ class _Leader:
         self._reconciler.admission.admit_soon()
         if self._readiness.now.obstacle is None:
             await self._housekeeping.look_at_containers()
+            self._reconciler.start_ahead()
 
     async def _sweep(self) -> None:
         if self._readiness.now.obstacle is None:

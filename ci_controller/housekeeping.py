@@ -20,6 +20,7 @@ from ci_controller.environments import is_fresh
 from ci_controller.launcher import Launcher
 from ci_controller.reconciler import Reconciler
 from ci_controller.settings import ControllerSettings
+from ci_controller.warm_pool import WarmPool
 
 SWEEP_SECONDS = 60.0
 HELPER_AGE_SECONDS = 1800.0
@@ -36,6 +37,7 @@ class Housekeeping:
         manager: ContainerManager,
         bundles: BundleStore,
         launcher: Launcher,
+        pool: WarmPool,
         reconciler: Reconciler,
         settings: ControllerSettings,
         fence: Fence,
@@ -44,6 +46,7 @@ class Housekeeping:
         self._manager = manager
         self._bundles = bundles
         self._launcher = launcher
+        self._pool = pool
         self._reconciler = reconciler
         self._max_age = timedelta(seconds=settings.env_max_age_seconds)
         self._fence = fence
@@ -51,9 +54,16 @@ class Housekeeping:
     async def look_at_containers(self) -> None:
         """Give a turn to every job that has a container which it isn't bound to."""
         views = await self._manager.list()
+        # In this order: what is bound after the names were read is seen among the running jobs.
+        waiting = frozenset(self._pool.names)
+        bound = {job.run.container_id for job in await self._repository.running_jobs() if job.run is not None}
         now = utc_now()
         jobs = await self._repository.jobs_by_id([view.job_id for view in views if view.job_id is not None])
         for view in views:
+            if view.role is Role.WARM:
+                if view.name not in waiting and view.id not in bound:
+                    await self._remove_helper(view.id)
+                continue
             if view.job_id is None or view.role not in {Role.JOB, Role.INSTALL}:
                 if now - view.created_at > timedelta(seconds=HELPER_AGE_SECONDS):
                     await self._remove_helper(view.id)
@@ -92,4 +102,4 @@ class Housekeeping:
             in_use |= {job.environment} if job.environment is not None else set[VolumeName]()
             if job.run is not None and job.run.environment is not None:
                 in_use.add(job.run.environment)
-        return in_use | self._launcher.volumes_in_hand
+        return in_use | self._launcher.volumes_in_hand | self._pool.volumes

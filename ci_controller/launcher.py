@@ -3,12 +3,12 @@
 The container's name is the job's alone, so that a second `create` of the same attempt is refused by the
 engine itself; what bears the name without being bound is a dead controller's, and makes room. Only after
 the fenced write that binds the container to the job is it started, and only by the process that bound it
-is it ever fed. Called in the job's own turn.
+is it ever fed. A container that was started ahead is bound just so, and gets the job's name before its
+first byte. Called in the job's own turn.
 """
 
 import asyncio
 import logging
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -24,37 +24,23 @@ from ci_controller.feeding import feed_stream
 from ci_controller.frames import FRAMES_VERSION
 from ci_controller.installer import InstallerSettings
 from ci_controller.planner import JobPlan, Planner
+from ci_controller.readiness import Site
 from ci_controller.runner_spec import RunnerSpec
 from ci_controller.settings import ControllerSettings
-from ci_controller.slots import uid_of
+from ci_controller.slots import Slots, uid_of
+from ci_controller.warm_pool import Waiting, WarmPool, new_volume_name
 
 _log = logging.getLogger(__name__)
 
 
-def new_volume_name(instance: InstanceId, key: str) -> VolumeName:
-    """A name for an environment's volume that was never used; it tells the key after a crash."""
-    return VolumeName(f"ci-env-{instance[:8]}-{key}-{uuid.uuid4().hex[:8]}")
-
-
-def key_of_volume(volume: VolumeName) -> str:
-    """The inverse of `new_volume_name`, as far as the key goes."""
-    return volume.split("-")[3]
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """Where containers are made at present."""
-
-    image: str
-    network: str
-
-
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A container that is bound to its job and has not run yet."""
+    """A container that is bound to its job and has nothing of it yet."""
 
     job: Job
     container_id: ContainerId
+    is_started: bool
+    """It was started ahead."""
     spec: RunnerSpec
     only: frozenset[str] | None
     """The archive's entries that it gets; None for all."""
@@ -68,6 +54,8 @@ class Launcher:
         repository: ControllerRepository,
         manager: ContainerManager,
         planner: Planner,
+        pool: WarmPool,
+        slots: Slots,
         settings: ControllerSettings,
         installer: InstallerSettings,
         instance: InstanceId,
@@ -76,6 +64,8 @@ class Launcher:
         self._repository = repository
         self._manager = manager
         self._planner = planner
+        self._pool = pool
+        self._slots = slots
         self._settings = settings
         self._installer = installer
         self._instance = instance
@@ -84,59 +74,45 @@ class Launcher:
         """New volumes that no job is bound to yet: not to be taken for orphans."""
         self._limits = JobLimits(settings.job_memory, settings.cpus, settings.job_pids)
 
-    async def install(
-        self, job: Job, plan: JobPlan, site: Site, slot: int, time_limit_seconds: float
-    ) -> Launch | None:
+    async def install(self, job: Job, plan: JobPlan, site: Site, time_limit_seconds: float) -> Launch | None:
         """A container that fills a new environment for `job`; None where it doesn't want it any more."""
         assert plan.environment_key is not None, "what is never kept is installed by the job itself"
-        volume = new_volume_name(self._instance, plan.environment_key)
+        waiting = await self._pool.take_installer()
+        volume = new_volume_name(self._instance) if waiting is None else waiting.volume
         self.volumes_in_hand.add(volume)
         try:
-            return await self._install_into(volume, job, plan, site, slot, time_limit_seconds)
+            if waiting is None:
+                await self._manager.create_volume(volume)
+            mount = EnvironmentMount(volume, read_only=False)
+            container_id = await self._container(job, Role.INSTALL, site, mount, waiting)
+            install = plan_install(
+                plan.requirements, self._installer, job.options, self._placement(job, time_limit_seconds)
+            )
+            run = Run(Stage.INSTALL, container_id, self._fence, volume, environment_key=plan.environment_key)
+            return await self._bind(job, run, waiting, install.spec, install.paths)
         finally:
             self.volumes_in_hand.discard(volume)
 
-    async def _install_into(
-        self,
-        volume: VolumeName,
-        job: Job,
-        plan: JobPlan,
-        site: Site,
-        slot: int,
-        time_limit_seconds: float,
-    ) -> Launch | None:
-        await self._manager.create_volume(volume)
-        install = plan_install(
-            plan.requirements, self._installer, job.options, self._placement(slot, time_limit_seconds)
-        )
-        mount = EnvironmentMount(volume, read_only=False)
-        container_id = await self._create(job, Role.INSTALL, site, slot, mount)
-        return await self._bind(job, Stage.INSTALL, container_id, volume, install.spec, install.paths)
-
     async def test(
-        self,
-        job: Job,
-        plan: JobPlan,
-        site: Site,
-        slot: int,
-        time_limit_seconds: float,
-        environment: VolumeName | None,
+        self, job: Job, plan: JobPlan, site: Site, time_limit_seconds: float, environment: VolumeName | None
     ) -> Launch | None:
         """A container that runs the tests of `job`; None where it doesn't want it any more."""
-        spec = plan_test(
-            plan.requirements, self._installer, job.options, self._placement(slot, time_limit_seconds)
-        )
+        waiting = None if environment is None else await self._pool.take_tester(environment)
         mount = None if environment is None else EnvironmentMount(environment, read_only=True)
-        container_id = await self._create(job, Role.JOB, site, slot, mount)
-        return await self._bind(job, Stage.TEST, container_id, environment, spec, None)
+        container_id = await self._container(job, Role.JOB, site, mount, waiting)
+        spec = plan_test(
+            plan.requirements, self._installer, job.options, self._placement(job, time_limit_seconds)
+        )
+        run = Run(Stage.TEST, container_id, self._fence, environment)
+        return await self._bind(job, run, waiting, spec, None)
 
     async def start(self, launch: Launch) -> bool:
-        """Let the runner begin to wait for its files; False where the container is gone.
+        """See that the runner waits for its files; False where the container is gone.
 
         Raises:
             StartFailed: nothing of the job has run, and nothing of it will.
         """
-        return await self._manager.start(launch.container_id)
+        return launch.is_started or await self._manager.start(launch.container_id)
 
     async def feed(self, launch: Launch) -> None:
         """Give it its files.
@@ -151,8 +127,8 @@ class Launcher:
         with self._planner.open(launch.job) as file:
             yield from feed_stream(launch.spec, self._planner.bundle(file), launch.only)
 
-    def _placement(self, slot: int, time_limit_seconds: float) -> Placement:
-        uid = uid_of(slot)
+    def _placement(self, job: Job, time_limit_seconds: float) -> Placement:
+        uid = uid_of(self._slot(job))
         return Placement(
             uid=uid,
             gid=uid,
@@ -162,17 +138,31 @@ class Launcher:
             disk_limit_bytes=self._settings.job_disk,
         )
 
-    async def _create(
-        self, job: Job, role: Role, site: Site, slot: int, environment: EnvironmentMount | None
+    def _slot(self, job: Job) -> int:
+        slot = self._slots.of(job.id)
+        assert slot is not None, "a job that starts holds a place"
+        return slot
+
+    async def _container(
+        self,
+        job: Job,
+        role: Role,
+        site: Site,
+        environment: EnvironmentMount | None,
+        waiting: Waiting | None,
     ) -> ContainerId:
+        """The one that waits, or a new one."""
+        if waiting is not None:
+            self._slots.hand_over(waiting.slot, job.id)
+            return waiting.container_id
         request = ContainerRequest(
-            name=self._name(job, role),
+            name=self._name(job, is_install=role is Role.INSTALL),
             image=site.image,
             role=role,
             job_id=job.id,
             fence=self._fence,
             attempt=job.attempt,
-            slot=slot,
+            slot=self._slot(job),
             limits=self._limits,
             network=site.network,
             environment=environment,
@@ -181,30 +171,40 @@ class Launcher:
         try:
             return await self._manager.create(request)
         except NameTaken as taken:
-            # The job is bound to nothing, so this is what a dead controller, or a call of ours that ran
-            # out of time, has left.
-            if taken.existing is not None:
-                await self._manager.remove(taken.existing)
+            await self._make_room(taken)
             return await self._manager.create(request)
 
-    def _name(self, job: Job, role: Role) -> str:
-        stage = "install-" if role is Role.INSTALL else ""
+    async def _rename(self, container_id: ContainerId, name: str) -> None:
+        try:
+            await self._manager.rename(container_id, name)
+        except NameTaken as taken:
+            await self._make_room(taken)
+            await self._manager.rename(container_id, name)
+
+    async def _make_room(self, taken: NameTaken) -> None:
+        # The job is bound to nothing else, so this is what a dead controller, or a call of ours that ran out
+        # of time, has left.
+        if taken.existing is not None:
+            await self._manager.remove(taken.existing)
+
+    def _name(self, job: Job, *, is_install: bool) -> str:
+        stage = "install-" if is_install else ""
         attempt = f"-{job.attempt}" if job.attempt > 1 else ""
         return f"{self._settings.container_prefix}{stage}{job.id}{attempt}"
 
     async def _bind(
-        self,
-        job: Job,
-        stage: Stage,
-        container_id: ContainerId,
-        environment: VolumeName | None,
-        spec: RunnerSpec,
-        only: frozenset[str] | None,
+        self, job: Job, run: Run, waiting: Waiting | None, spec: RunnerSpec, only: frozenset[str] | None
     ) -> Launch | None:
-        run = Run(stage, container_id, self._fence, environment)
-        bound = await asyncio.shield(self._repository.bind_run(self._fence, job.id, run))
+        container_id = run.container_id
+        try:
+            bound = await asyncio.shield(self._repository.bind_run(self._fence, job.id, run))
+        finally:
+            if waiting is not None:
+                self._pool.let_go(waiting)
         if bound is None:
             _log.info("job %s wants no container any more", job.id)
             await self._manager.remove(container_id)
             return None
-        return Launch(bound, container_id, spec, only)
+        if waiting is not None:
+            await self._rename(container_id, self._name(job, is_install=run.stage is Stage.INSTALL))
+        return Launch(bound, container_id, waiting is not None, spec, only)

@@ -7,6 +7,7 @@ through the lease, and waiting jobs start as soon as it is there.
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from ci_common.errors import EngineUnavailable
 from ci_common.models import ControllerState
@@ -24,6 +25,16 @@ RETRY_ENGINE_SECONDS = 1.0
 RETRY_IMAGE_SECONDS = 30.0
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where containers are made at present."""
+
+    image: str
+    network: str
+    epoch: int
+    """Grows whenever the engine, or what was made in it, may have gone away meanwhile."""
 
 
 class EngineReadiness:
@@ -45,6 +56,7 @@ class EngineReadiness:
         self._look_again = asyncio.Event()
         self._obstacle: str | None = "The controller is starting"
         self._is_made = False
+        self._epoch = 0
         self.image: JobImage | None = None
         self.network: NetworkState = NetworkState(None, "not looked at yet")
 
@@ -54,9 +66,11 @@ class EngineReadiness:
         return Readiness(self._obstacle)
 
     @property
-    def network_name(self) -> str:
-        """What a job's container is connected to."""
-        return self.network.name or NO_NETWORK
+    def site(self) -> Site | None:
+        """Where containers can be made now; None where something stands in the way."""
+        if self._obstacle is not None or self.image is None:
+            return None
+        return Site(self.image.name, self.network.name or NO_NETWORK, self._epoch)
 
     def look_again(self) -> None:
         """A call to the engine has failed: find out whether it still answers."""
@@ -68,6 +82,7 @@ class EngineReadiness:
         A restarted engine has lost the rules that close the network.
         """
         self._is_made = False
+        self._epoch += 1
         if self._obstacle is None:
             self._obstacle = "The connection to the container engine was lost"
         self._look_again.set()

@@ -21,7 +21,7 @@ from ci_common.errors import (
 )
 from ci_common.event_data import notice_data
 from ci_common.ids import ContainerId, Fence, JobId
-from ci_common.models import Job, JobStatus, Outcome, Reason, Stage, Verdict
+from ci_common.models import Job, JobStatus, Outcome, Reason, Verdict
 from ci_common.repository import ControllerRepository
 from ci_controller.admission import Admission
 from ci_controller.attempts import Attempt, Attempts
@@ -42,13 +42,15 @@ from ci_controller.decide import (
     Stopping,
     decide,
 )
-from ci_controller.launcher import Launch, Launcher, key_of_volume
+from ci_controller.launcher import Launch, Launcher
 from ci_controller.planner import Planner
 from ci_controller.readiness import EngineReadiness
 from ci_controller.settings import ControllerSettings
 from ci_controller.settle import Installed, LastWord, NeverFed
+from ci_controller.slots import Slots
 from ci_controller.starting import NotYet, Starter, Untestable, Unwanted
 from ci_controller.timekeeping import Timekeeping
+from ci_controller.warm_pool import WarmPool
 from ci_controller.work_queue import WorkQueue
 
 RETRY_SECONDS = 1.0
@@ -68,6 +70,8 @@ class Reconciler:
         bundles: BundleStore,
         planner: Planner,
         launcher: Launcher,
+        pool: WarmPool,
+        slots: Slots,
         readiness: EngineReadiness,
         settings: ControllerSettings,
         fence: Fence,
@@ -78,6 +82,7 @@ class Reconciler:
         self._manager = manager
         self._bundles = bundles
         self._planner = planner
+        self._pool = pool
         self._readiness = readiness
         self._fence = fence
         self._loop = asyncio.get_running_loop()
@@ -85,7 +90,7 @@ class Reconciler:
         self._time = Timekeeping(settings.job_timeout_seconds)
         self.queue = WorkQueue(self.turn)
         self.attempts = Attempts(self._attempt_ended)
-        self.admission = Admission(repository, manager, readiness, self.queue, settings.capacity, news)
+        self.admission = Admission(repository, manager, readiness, self.queue, slots, settings.capacity, news)
         self._attendant = Attendant(repository, manager, launcher, fence)
         self._starter = Starter(
             repository, planner, launcher, readiness, self.admission, self._time, settings, fence
@@ -192,8 +197,8 @@ class Reconciler:
     def _attend(self, job: Job, seen: Seen) -> None:
         assert job.run is not None, "there is a container"
         self.admission.slots.adopt(job.id, None if seen.container is None else seen.container.slot)
-        if job.run.stage is Stage.INSTALL and job.run.environment is not None:
-            self.admission.begin_install(key_of_volume(job.run.environment), job.id)
+        if job.run.environment_key is not None:
+            self.admission.begin_install(job.run.environment_key, job.id)
         attempt = self.attempts.open(job.id, job.run.container_id, self._time.deadline(job.id))
         self.attempts.attend(attempt, self._attendant.follow(job, attempt))
 
@@ -284,6 +289,12 @@ class Reconciler:
     def _release(self, job_id: JobId) -> None:
         self._time.forget(job_id)
         self.admission.release(job_id)
+        self.start_ahead()
+
+    def start_ahead(self) -> None:
+        """Start containers for jobs to come: now, when none is being started for a job that is there."""
+        if self.admission.is_open:  # until then, the numbers of running jobs' containers aren't known
+            self._pool.tend_soon()
 
     # What is left of containers
 

@@ -50,6 +50,11 @@ class ControllerSettings(BaseSettings):
         default=False,
         description="give jobs their network even where the host can't be closed against them",
     )
+    warm_containers: int = Field(
+        default=4,
+        ge=0,
+        description="containers started ahead of their jobs, at most; they are given up when memory is short",
+    )
     max_log_bytes: Size = Field(default=256 << 20, description="output of a job")
     env_max_age_seconds: float = Field(default=86400, gt=0, description="age at which an environment expires")
     python_base_image: str | None = Field(

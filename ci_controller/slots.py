@@ -1,7 +1,8 @@
-"""Places for jobs that run at once; each has a number, from which the uid of its processes follows.
+"""Places for jobs that run at once, and the numbers from which the uids of their processes follow.
 
-Two jobs never share a uid at the same time: one could use up the other's share of what the kernel
-counts by user. Only the event loop's thread touches this.
+Two containers never have a uid in common at the same time: one could use up the other's share of what the
+kernel counts by user. A container that is started ahead of its job has its number before it has a job, and
+holds no place. Only the event loop's thread touches this.
 """
 
 from ci_common.ids import JobId
@@ -10,16 +11,17 @@ FIRST_UID = 20_000
 
 
 def uid_of(slot: int) -> int:
-    """User (and group) of the processes of the job that holds `slot`."""
+    """User (and group) of the processes of the container that has the number `slot`."""
     return FIRST_UID + slot
 
 
 class Slots:
-    """Who holds which place."""
+    """Who holds which place and number."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._held: dict[JobId, int] = {}
+        self._reserved: set[int] = set()
 
     @property
     def free(self) -> int:
@@ -27,7 +29,7 @@ class Slots:
         return max(0, self._capacity - len(self._held))
 
     def of(self, job_id: JobId) -> int | None:
-        """The place that the job holds."""
+        """The number of the job that holds a place."""
         return self._held.get(job_id)
 
     def take(self, job_id: JobId) -> bool:
@@ -35,8 +37,7 @@ class Slots:
         if job_id not in self._held:
             if not self.free:
                 return False
-            used = set(self._held.values())
-            self._held[job_id] = next(number for number in range(len(used) + 1) if number not in used)
+            self._held[job_id] = self._unused()
         return True
 
     def adopt(self, job_id: JobId, slot: int | None) -> None:
@@ -44,13 +45,33 @@ class Slots:
 
         Jobs of an earlier controller may be more than the capacity: they keep running.
         """
-        if job_id in self._held:
-            return
-        used = set(self._held.values())
-        if slot is None or slot in used:
-            slot = next(number for number in range(len(used) + 1) if number not in used)
-        self._held[job_id] = slot
+        if job_id not in self._held:
+            self._held[job_id] = self._unused() if slot is None or slot in self._used() else slot
 
     def give_back(self, job_id: JobId) -> None:
         """The job needs its place no more; one that holds none is no error."""
         self._held.pop(job_id, None)
+
+    def reserve(self) -> int:
+        """A number for a container that is started ahead."""
+        number = self._unused()
+        self._reserved.add(number)
+        return number
+
+    def release(self, number: int) -> None:
+        """The container that was started ahead with this number is gone."""
+        self._reserved.discard(number)
+
+    def hand_over(self, number: int, job_id: JobId) -> None:
+        """The job, which holds a place, goes on in the container with this reserved number."""
+        assert job_id in self._held, "a job that starts holds a place"
+        assert number in self._reserved, "numbers of containers that wait are reserved"
+        self._reserved.discard(number)
+        self._held[job_id] = number
+
+    def _used(self) -> set[int]:
+        return {*self._held.values(), *self._reserved}
+
+    def _unused(self) -> int:
+        used = self._used()
+        return next(number for number in range(len(used) + 1) if number not in used)

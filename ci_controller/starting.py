@@ -15,9 +15,9 @@ from ci_controller.admission import Admission
 from ci_controller.decide import InstallPackages, Prospects, RunTests, StartAction, Wait, decide_start
 from ci_controller.engine_errors import ImageMissing, VolumeMissing
 from ci_controller.environments import is_fresh
-from ci_controller.launcher import Launch, Launcher, Site
+from ci_controller.launcher import Launch, Launcher
 from ci_controller.planner import JobPlan, Planner
-from ci_controller.readiness import EngineReadiness
+from ci_controller.readiness import EngineReadiness, Site
 from ci_controller.settings import ControllerSettings
 from ci_controller.timekeeping import Timekeeping
 
@@ -129,9 +129,7 @@ class Starter:
         assert plan.environment_key is not None, "what is never kept is installed by the job itself"
         self._admission.begin_install(plan.environment_key, job.id)
         try:
-            launch = await self._launcher.install(
-                job, plan, self._site(), self._slot(job), self._time.left_seconds(job.id)
-            )
+            launch = await self._launcher.install(job, plan, self._site(), self._time.left_seconds(job.id))
         except ImageMissing:
             self._readiness.begin_again()
             raise
@@ -140,7 +138,7 @@ class Starter:
     async def _test(self, job: Job, plan: JobPlan, environment: VolumeName | None) -> Started:
         try:
             launch = await self._launcher.test(
-                job, plan, self._site(), self._slot(job), self._time.left_seconds(job.id), environment
+                job, plan, self._site(), self._time.left_seconds(job.id), environment
             )
         except ImageMissing:
             self._readiness.begin_again()
@@ -160,14 +158,9 @@ class Starter:
             await self._repository.requeue(self._fence, job.id, None, None, uses_attempt=False)
 
     def _site(self) -> Site:
-        image = self._readiness.image
-        assert image is not None, "ready means that there is an image"
-        return Site(image.name, self._readiness.network_name)
-
-    def _slot(self, job: Job) -> int:
-        slot = self._admission.slots.of(job.id)
-        assert slot is not None, "a job that starts holds a place"
-        return slot
+        site = self._readiness.site
+        assert site is not None, "nothing stood in the way a moment ago"
+        return site
 
 
 def _untestable(reason: Reason, notice: str) -> Untestable:

@@ -38,7 +38,8 @@ KEY_COLUMNS = (
 JOB_COLUMNS = (
     "number, id, user_id, status, options, bundle_bytes, submit_time, start_time, end_time, attempt, "
     "outcome, reason, exit_code, cancel_reason, last_seq, waiting, environment, run_stage, "
-    "run_container_id, run_fence, run_environment, run_offset_bytes, run_pending, run_fed"
+    "run_container_id, run_fence, run_environment, run_offset_bytes, run_pending, run_fed, "
+    "run_environment_key"
 )
 ENVIRONMENT_COLUMNS = "key, user_id, volume, created_at, last_used_at"
 LEASE_COLUMNS = "fence, pid, start_ticks, boot_id, beat, beat_time, state, detail"
@@ -51,7 +52,7 @@ StoredKeyRow = tuple[
 JobRow = tuple[
     int, str, str, str, str, int, str, str | None, str | None, int,
     str | None, str | None, int | None, str | None, int, str | None, str | None, str | None,
-    str | None, int | None, str | None, int | None, bytes | None, int | None,
+    str | None, int | None, str | None, int | None, bytes | None, int | None, str | None,
 ]  # fmt: skip
 EnvironmentRow = tuple[str, str, str, str, str]
 LeaseRow = tuple[int, int | None, int | None, str | None, int, str, str, str]
@@ -134,6 +135,7 @@ def changeable_columns(job: Job) -> dict[str, SqlValue]:
         "run_offset_bytes": None if run is None else run.position.offset_bytes,
         "run_pending": None if run is None else run.position.pending,
         "run_fed": None if run is None else int(run.fed),
+        "run_environment_key": None if run is None else run.environment_key,
     }
 
 
@@ -192,7 +194,7 @@ def json_array(texts: Iterable[str]) -> str:
 
 
 def _run_of(row: JobRow) -> Run | None:
-    *_, stage, container_id, fence, environment, offset_bytes, pending, fed = row
+    *_, stage, container_id, fence, environment, offset_bytes, pending, fed, environment_key = row
     if container_id is None:
         return None
     assert stage is not None, "a run's columns are set together"
@@ -205,6 +207,7 @@ def _run_of(row: JobRow) -> Run | None:
         environment=_volume_of(environment),
         position=LogPosition(offset_bytes=offset_bytes, pending=pending or b""),
         fed=bool(fed),
+        environment_key=environment_key,
     )
 
 

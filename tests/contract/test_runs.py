@@ -1,5 +1,7 @@
 """A job and its containers: bound, read, lost, ended."""
 
+from dataclasses import replace
+
 import pytest
 
 from ci_common.errors import NotFound
@@ -30,6 +32,14 @@ async def test_bound_job_runs(world: World) -> None:
     assert bound.start_time is not None
     assert await world.repository.get_job(job.id) == bound
     assert await world.told(job.id) == [status_data(JobStatus.RUNNING)]
+
+
+async def test_an_installation_keeps_the_key_of_what_it_fills(world: World) -> None:
+    job = await world.queued()
+    run = replace(a_run("c1", world.fence, Stage.INSTALL, VolumeName("env")), environment_key="k" * 64)
+    bound = await world.repository.bind_run(world.fence, job.id, run)
+    assert bound is not None
+    assert (await world.repository.get_job(job.id)).run == run
 
 
 async def test_binding_the_same_container_again_changes_nothing(world: World) -> None:

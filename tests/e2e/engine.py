@@ -10,7 +10,6 @@ from docker.models.containers import Container
 from docker.models.networks import Network
 
 LABEL_INSTANCE = "ci.instance"
-LABEL_JOB = "ci.job"
 LABEL_ROLE = "ci.role"
 
 
@@ -24,16 +23,40 @@ class Engine:
     def _filters(self, *more: str) -> dict[str, str | list[str] | bool]:
         return {"label": [f"{LABEL_INSTANCE}={self._instance}", *more]}
 
-    def containers(self, job_id: str | None = None, role: str | None = None) -> list[Container]:
-        """Its containers, whatever their state."""
-        more = [f"{LABEL_JOB}={job_id}"] if job_id is not None else []
-        more += [f"{LABEL_ROLE}={role}"] if role is not None else []
+    def containers(self, job_id: str | None = None) -> list[Container]:
+        """Its containers in any state, without those that only wait; a job's have its id in their names."""
         # Some vanish between the listing and the look that the SDK takes at each.
-        return self._client.containers.list(all=True, filters=self._filters(*more), ignore_removed=True)
+        found = self._client.containers.list(all=True, filters=self._filters(), ignore_removed=True)
+        return [c for c in found if not _waits(c) and (job_id is None or job_id in str(c.name))]
 
-    def running(self, job_id: str, role: str | None = None) -> Container | None:
+    def running(self, job_id: str) -> Container | None:
         """A running container of the job."""
-        return next((c for c in self.containers(job_id, role) if c.status == "running"), None)
+        return next((c for c in self.containers(job_id) if c.status == "running"), None)
+
+    def testing(self, job_id: str) -> Container | None:
+        """A running container that runs the job's tests."""
+        found = self.containers(job_id)
+        return next((c for c in found if c.status == "running" and "install-" not in str(c.name)), None)
+
+    def installing(self, job_id: str) -> Container | None:
+        """A running container that installs packages for the job."""
+        return next((c for c in self.containers(f"install-{job_id}") if c.status == "running"), None)
+
+    def waiting(self) -> list[Container]:
+        """Its running containers that were started ahead and belong to no job yet."""
+        found = self._client.containers.list(filters=self._filters(f"{LABEL_ROLE}=warm"), ignore_removed=True)
+        return [c for c in found if _waits(c)]
+
+    def disturb(self, container: Container, how: str) -> None:
+        """Kill, pause or remove one, as an administrator might, whatever is done with it meanwhile."""
+        with _gone_is_fine():
+            match how:
+                case "kill":
+                    container.kill()
+                case "pause":
+                    container.pause()
+                case _:
+                    container.remove(force=True)
 
     def make_orphan(self, prefix: str, image: str) -> str:
         """A container with all the labels of a job that nobody knows; its id."""
@@ -41,7 +64,7 @@ class Engine:
         labels = {
             LABEL_INSTANCE: self._instance,
             LABEL_ROLE: "job",
-            LABEL_JOB: job_id,
+            "ci.job": job_id,
             "ci.fence": "1",
             "ci.attempt": "1",
             "ci.slot": "0",
@@ -70,7 +93,7 @@ class Engine:
 
     def remove_everything(self) -> None:
         """Leave nothing of the installation behind."""
-        for container in self.containers():
+        for container in [*self.containers(), *self.waiting()]:
             with _gone_is_fine():
                 container.remove(force=True)
         for name in self.volumes():
@@ -85,6 +108,10 @@ class Engine:
 
     def _networks(self) -> list[Network]:
         return self._client.networks.list(filters=self._filters())  # pyright: ignore[reportUnknownMemberType] - stub
+
+
+def _waits(container: Container) -> bool:
+    return str(container.name).startswith("ci-warm-")
 
 
 @contextmanager

@@ -125,7 +125,7 @@ def test_while_packages_are_installed(restless: Restless, project: ProjectMaker)
     (made / "slow-1.tar.gz").write_bytes(sdist("slow-1", SLOW_BACKEND))
     running = restless.client.start("submit", "test", "--", *RAW, cwd=made)
     job_id = id_of(running)
-    eventually(lambda: restless.installation.engine.running(job_id, "install"), "the installation to begin")
+    eventually(lambda: restless.installation.engine.installing(job_id), "the installation to begin")
     restless.kill_and_start()
     restless.assert_ended(running, b"1")
 

@@ -27,7 +27,7 @@ def running_container(installation: Installation, job_id: str, attempt: int) -> 
     name = f"{installation.prefix}{job_id}{suffix}"
 
     def look() -> Container | None:
-        found = installation.engine.running(job_id, "job")
+        found = installation.engine.testing(job_id)
         return found if found is not None and found.name == name else None
 
     return eventually(look, f"container {name}")

@@ -164,6 +164,22 @@ async def test_older_schema_waits_for_the_controller(tmp_path: Path) -> None:
     assert (await migrate(path, newer_release)).before == len(newer_release)
 
 
+async def test_installation_under_way_keeps_its_key_over_the_upgrade(tmp_path: Path) -> None:
+    path, key = tmp_path / "ci.db", "0123456789abcdef" * 4
+    await create_if_empty(path, MIGRATIONS[:1])
+    with closing(sqlite3.connect(path)) as sql, sql:
+        sql.execute("INSERT INTO users VALUES (1, 'u', 'Ada', 'a@example.org', 'a@example.org', 1, '2026')")
+        sql.execute(
+            "INSERT INTO jobs (id, user_id, status, options, bundle_bytes, submit_time, attempt, last_seq, "
+            "run_stage, run_container_id, run_fence, run_environment, run_offset_bytes, run_fed) "
+            "VALUES ('j', 'u', 'running', '{}', 1, '2026', 1, 0, 'install', 'c', 1, ?, 0, 1)",
+            [f"ci-env-01234567-{key}-89abcdef"],
+        )
+    await migrate(path)
+    with closing(sqlite3.connect(path)) as sql:
+        assert sql.execute("SELECT run_environment_key FROM jobs").fetchall() == [(key,)]
+
+
 async def test_newer_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ci.db"
     await migrate(path, [*MIGRATIONS, NEXT])
