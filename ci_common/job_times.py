@@ -49,8 +49,8 @@ class Milestone(StrEnum):
     INSTALL_BEGAN = "install_began"
     """As all that the runner notes, in whichever container."""
     INSTALL_ENDED = "install_ended"
-    ENVIRONMENT_READY = "environment_ready"
-    """What was installed is about to be entered into the cache."""
+    INSTALLER_ENDED = "installer_ended"
+    """The controller has its last word; what was installed is about to be entered into the cache."""
     BOUND = "bound"
     """The container that tests is the job's."""
     STARTED = "started"
@@ -60,6 +60,9 @@ class Milestone(StrEnum):
     """The runner has its orders; the files follow."""
     FED = "fed"
     """The runner has said that it holds all files."""
+    SETUP_BEGAN = "setup_began"
+    """What is installed anew in each job, in the container that tests."""
+    SETUP_ENDED = "setup_ended"
     TESTS_BEGAN = "tests_began"
     FIRST_OUTPUT = "first_output"
     """The first of the tests' output is about to be stored."""
@@ -157,13 +160,14 @@ _PHASES: Sequence[tuple[str, tuple[Milestone, ...], Milestone]] = (
     ("installer: start", (_M.INSTALLER_BOUND,), _M.INSTALLER_STARTED),
     ("installer: feed", (_M.INSTALLER_BOUND, _M.INSTALLER_STARTED), _M.INSTALLER_FED),
     ("install", (_M.INSTALL_BEGAN,), _M.INSTALL_ENDED),
-    ("keep environment", (_M.INSTALL_ENDED,), _M.ENVIRONMENT_READY),
-    ("container: create", (_M.PLANNED, _M.ENVIRONMENT_READY), _M.BOUND),
+    ("installer: end", (_M.INSTALL_ENDED,), _M.INSTALLER_ENDED),
+    ("container: create", (_M.PLANNED, _M.INSTALLER_ENDED), _M.BOUND),
     ("container: start", (_M.BOUND,), _M.STARTED),
     ("runner: start", (_M.STARTED,), _M.RUNNER_READY),
     ("container: attach", (_M.BOUND, _M.STARTED, _M.RUNNER_READY), _M.FEEDING_BEGAN),
     ("container: feed", (_M.BOUND, _M.FEEDING_BEGAN), _M.FED),
-    ("tests: start", (_M.FED, _M.INSTALL_ENDED), _M.TESTS_BEGAN),
+    ("install: project", (_M.SETUP_BEGAN,), _M.SETUP_ENDED),
+    ("tests: start", (_M.FED, _M.SETUP_ENDED), _M.TESTS_BEGAN),
     ("tests: first output", (_M.TESTS_BEGAN,), _M.FIRST_OUTPUT),
     ("client: first output", (_M.FIRST_OUTPUT,), _M.OUTPUT_SHOWN),
     ("tests", (_M.TESTS_BEGAN,), _M.TESTS_ENDED),

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ci_common.ids import ContainerId, Fence, InstanceId, VolumeName
+from ci_common.job_times import Milestone
 from ci_common.models import Job, Run, Stage
 from ci_common.repository import ControllerRepository
 from ci_controller.container_manager import ContainerManager
@@ -27,6 +28,7 @@ from ci_controller.planner import JobPlan, Planner
 from ci_controller.runner_spec import RunnerSpec
 from ci_controller.settings import ControllerSettings
 from ci_controller.slots import uid_of
+from ci_controller.stopwatches import Stopwatches
 
 _log = logging.getLogger(__name__)
 
@@ -80,6 +82,7 @@ class Launcher:
         self._installer = installer
         self._instance = instance
         self._fence = fence
+        self.watches = Stopwatches()
         self.volumes_in_hand: set[VolumeName] = set()
         """New volumes that no job is bound to yet: not to be taken for orphans."""
         self._limits = JobLimits(settings.job_memory, settings.cpus, settings.job_pids)
@@ -202,7 +205,9 @@ class Launcher:
         only: frozenset[str] | None,
     ) -> Launch | None:
         run = Run(stage, container_id, self._fence, environment)
-        bound = await asyncio.shield(self._repository.bind_run(self._fence, job.id, run))
+        watch = self.watches.of(job.id)
+        watch.mark(Milestone.BOUND if stage is Stage.TEST else Milestone.INSTALLER_BOUND)
+        bound = await asyncio.shield(self._repository.bind_run(self._fence, job.id, run, watch.times))
         if bound is None:
             _log.info("job %s wants no container any more", job.id)
             await self._manager.remove(container_id)

@@ -81,11 +81,11 @@ async def test_both_containers_of_an_attempt_are_told(world: World) -> None:
     await world.repository.bind_run(world.fence, job_id, run, at(installer_bound=1))
     entry = an_environment(world.user_id)
     await world.repository.append(
-        world.fence, job_id, C1, [], LogPosition(1), environment=entry, times=at(environment_ready=2)
+        world.fence, job_id, C1, [], LogPosition(1), environment=entry, times=at(installer_ended=2)
     )
     run = a_run("c2", world.fence, environment=entry.volume)
     await world.repository.bind_run(world.fence, job_id, run, at(bound=3))
-    assert await noted(world, job_id) == at(installer_bound=1, environment_ready=2, bound=3)
+    assert await noted(world, job_id) == at(installer_bound=1, installer_ended=2, bound=3)
 
 
 async def test_the_last_attempt_is_told(world: World) -> None:

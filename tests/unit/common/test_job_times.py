@@ -28,7 +28,7 @@ def test_phases_lie_between_moments_that_are_known() -> None:
 
 def test_a_phase_begins_when_the_last_of_what_it_needs_is_there() -> None:
     cached = at(planned=0, bound=5)
-    installed = at(planned=0, environment_ready=3, bound=5)
+    installed = at(planned=0, installer_ended=3, bound=5)
     assert shown(cached)["container: create"] == (0, 5)
     assert shown(installed)["container: create"] == (3, 2)
 
