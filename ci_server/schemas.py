@@ -60,7 +60,7 @@ class TimedJobView(JobView):
     """… and when each phase of it began and ended."""
 
     timing: dict[str, Moment] = Field(
-        description="The moments that are known of the last attempt, by their names; README lists them."
+        description="The moments that are known of the last attempt, in their order."
     )
 
     @classmethod
