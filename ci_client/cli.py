@@ -66,6 +66,8 @@ def submit() -> None:
 @click.option("--async", "is_async", is_flag=True, help="Print the job's id and don't wait for its end.")
 @click.option("--fresh", is_flag=True, help="Install anew instead of using a cached environment.")
 @click.option("-v", "--verbose", is_flag=True, help="Say what is left out, and by which rule.")
+@click.option("--timing", is_flag=True, help="Show at the end where the time went.")
+@click.option("--timing-json", "timing_file", metavar="FILE", help="… and write it into FILE.")
 @_connection_options
 @click.pass_context
 def submit_test(
@@ -75,6 +77,8 @@ def submit_test(
     is_async: bool,
     fresh: bool,
     verbose: bool,
+    timing: bool,
+    timing_file: str | None,
     api_key: str | None,
     server: str | None,
 ) -> int:
@@ -86,9 +90,12 @@ def submit_test(
     """
     from ci_client.submitting import Request, submit
 
+    if is_async and (timing or timing_file is not None):
+        raise click.UsageError("--timing waits for the job's end, --async doesn't; see `ci status --timing`")
     settings, console = _settings(api_key, server)
     arguments: Sequence[str] | None = ctx.meta[__name__]
-    return submit(settings, console, Request(path, arguments, is_async, fresh, verbose))
+    request = Request(path, arguments, is_async, fresh, verbose, timing, timing_file)
+    return submit(settings, console, request)
 
 
 @ci.command()
@@ -137,14 +144,15 @@ def logs(job: str, *, everything: bool, api_key: str | None, server: str | None)
 
 @ci.command()
 @click.argument("job")
+@click.option("--timing", is_flag=True, help="And where its time went, phase by phase.")
 @click.option("--json", "as_json", is_flag=True, help="The job as a JSON object.")
 @_connection_options
-def status(job: str, *, as_json: bool, api_key: str | None, server: str | None) -> int:
+def status(job: str, *, timing: bool, as_json: bool, api_key: str | None, server: str | None) -> int:
     """Where JOB stands."""
     from ci_client import inspecting
 
     settings, console = _settings(api_key, server)
-    return inspecting.show_status(settings, console, job, as_json=as_json)
+    return inspecting.show_status(settings, console, job, timing=timing, as_json=as_json)
 
 
 @ci.command()

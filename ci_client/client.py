@@ -51,9 +51,10 @@ class ServerClient:
         """Who the key belongs to."""
         return _understood(account, self._json("GET", "/me"))
 
-    def job(self, job: str) -> JobView:
-        """One job, by its id or the beginning of it."""
-        return _understood(job_view, self._json("GET", f"/jobs/{quote(job, safe='')}"))
+    def job(self, job: str, *, timing: bool = False) -> JobView:
+        """One job, by its id or the beginning of it; with `timing`, when its phases were."""
+        parameters = {"timing": "true"} if timing else None
+        return _understood(job_view, self._json("GET", f"/jobs/{quote(job, safe='')}", parameters))
 
     def jobs(self, limit: int, before: str | None = None, status: str | None = None) -> list[JobView]:
         """A page of the caller's jobs, newest first."""

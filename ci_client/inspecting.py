@@ -11,6 +11,7 @@ from ci_client.retrying import FIRST_CONTACT_SECONDS, Patience, persistently
 from ci_client.settings import Settings
 from ci_client.tables import job_lines, job_table
 from ci_client.terminal import Console
+from ci_client.timing import timing_lines
 from ci_client.wire import JobView, completion_of
 from ci_common.errors import InvalidInput
 from ci_common.ids import parse_job_prefix
@@ -19,8 +20,8 @@ from ci_common.models import Outcome
 _PAGE_JOBS = 1000
 
 
-def resolve(client: ServerClient, console: Console, job: str) -> JobView:
-    """The job that a user means by an id or its beginning.
+def resolve(client: ServerClient, console: Console, job: str, *, timing: bool = False) -> JobView:
+    """The job that a user means by an id or its beginning; with `timing`, when its phases were.
 
     Raises:
         NoSuchJob: there is none.
@@ -30,7 +31,7 @@ def resolve(client: ServerClient, console: Console, job: str) -> JobView:
         prefix = parse_job_prefix(job)
     except InvalidInput as error:
         raise NoSuchJob(f"{error}; `ci list` shows yours") from None
-    return persistently(lambda: client.job(prefix), _patience(console))
+    return persistently(lambda: client.job(prefix, timing=timing), _patience(console))
 
 
 def list_jobs(settings: Settings, console: Console, *, limit: int, status: str | None, as_json: bool) -> int:
@@ -62,10 +63,16 @@ def _newest(client: ServerClient, console: Console, count: int, status: str | No
     return jobs
 
 
-def show_status(settings: Settings, console: Console, job: str, *, as_json: bool) -> int:
+def show_status(settings: Settings, console: Console, job: str, *, timing: bool, as_json: bool) -> int:
     """`ci status`; the exit code."""
-    found = resolve(ServerClient(settings, settings.required_key()), console, job)
-    console.answer(json.dumps(found.raw, indent=2) if as_json else "\n".join(job_lines(found)))
+    found = resolve(ServerClient(settings, settings.required_key()), console, job, timing=timing)
+    if as_json:
+        console.answer(json.dumps(found.raw, indent=2))
+        return 0
+    lines = job_lines(found)
+    if timing:
+        lines += ["", *timing_lines(found.times, console.out.can_show, console.columns())]
+    console.answer("\n".join(lines))
     return 0
 
 

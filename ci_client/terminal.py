@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import RawIOBase
 from typing import TextIO
 
@@ -101,6 +101,7 @@ class Console:
         self.out_has_colour = may_colour and out.is_terminal
         self._err_has_colour = may_colour and err.is_terminal
         self._one_place = out.shows_where(err)
+        self.err_can_show = err.can_show
         self.passed_mark, self.failed_mark = ("✓", "✗") if err.can_show("✓✗") else ("+", "x")
 
     def columns(self) -> int | None:
@@ -157,6 +158,11 @@ class Console:
     def plain_line(self, text: str) -> None:
         """A line that scripts look for, without a prefix."""
         self._own_line(_one_line(text), None)
+
+    def table(self, lines: Sequence[str]) -> None:
+        """Lines of ours whose columns stand below one another."""
+        for line in lines:
+            self._own_line(defused(line), None)
 
     def success(self, text: str) -> None:
         """The final line after a good end."""

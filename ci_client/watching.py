@@ -1,7 +1,10 @@
 """Following jobs that exist: `ci wait`, and the second half of `ci submit test`."""
 
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+
 from ci_client.client import ServerClient
-from ci_client.following import Follower
+from ci_client.following import Follower, Listener
 from ci_client.inspecting import resolve
 from ci_client.interrupts import Task, Waiter
 from ci_client.problems import ClientError, NoSuchJob, OutputClosed
@@ -10,20 +13,33 @@ from ci_client.retrying import Patience
 from ci_client.settings import Settings
 from ci_client.terminal import Console
 from ci_client.wire import Completion, completion_of
+from ci_common.job_times import Milestone, Stopwatch
+from ci_common.models import Phase
 
 
 def follow(
-    settings: Settings, client: ServerClient, console: Console, job_id: str, *, after: int | None
+    settings: Settings,
+    client: ServerClient,
+    console: Console,
+    job_id: str,
+    *,
+    after: int | None,
+    watch: Stopwatch,
 ) -> Completion:
-    """Show a job until its end.
+    """Show a job until its end; `watch` notes what was shown when.
 
     Raises:
         ClientError: that couldn't be done; the message says how to come back.
     """
     patience = Patience(settings.retry_seconds, console.note)
-    follower = Follower(
-        lambda position: client.events(job_id, position), Show(console), patience, after=after
-    )
+
+    @contextmanager
+    def open_stream(position: int | None) -> Generator[Iterator[bytes]]:
+        with client.events(job_id, position) as pieces:
+            watch.mark(Milestone.FOLLOWING)
+            yield pieces
+
+    follower = Follower(open_stream, _Noting(Show(console), watch), patience, after=after)
     try:
         return follower.run()
     except NoSuchJob:
@@ -55,6 +71,22 @@ def wait(settings: Settings, console: Console, job: str, *, from_start: bool) ->
     return waiter.exit_code
 
 
+class _Noting:
+    """A listener that notes when another one has shown the first of the tests' output."""
+
+    def __init__(self, listener: Listener, watch: Stopwatch) -> None:
+        self._listener = listener
+        self._watch = watch
+
+    def output(self, phase: str, text: str) -> None:
+        self._listener.output(phase, text)
+        if phase == Phase.TEST:
+            self._watch.mark(Milestone.OUTPUT_SHOWN)
+
+    def notice(self, text: str) -> None:
+        self._listener.notice(text)
+
+
 class _Waiting:
     def __init__(self, settings: Settings, console: Console, job: str, *, from_start: bool) -> None:
         self._settings = settings
@@ -70,9 +102,8 @@ class _Waiting:
         if job.is_completed and not self._from_start:
             self._console.plain_line("Job already completed")
             return tell_end(self._console, completion_of(job), seconds_of(job))
-        end = follow(
-            self._settings, self._client, self._console, job.job_id, after=0 if self._from_start else None
-        )
+        after = 0 if self._from_start else None
+        end = follow(self._settings, self._client, self._console, job.job_id, after=after, watch=Stopwatch())
         return tell_end(self._console, end, self._seconds())
 
     def _seconds(self) -> float | None:

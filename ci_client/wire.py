@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TypeGuard
 
 from ci_common.clock import from_iso
+from ci_common.job_times import JobTimes, Milestone
 
 JsonObject = Mapping[str, object]
 
@@ -59,6 +60,8 @@ class JobView:
     attempt: int
     cancel_requested: bool
     waiting: str | None
+    times: JobTimes
+    """When its phases were; nothing unless asked for."""
 
     @property
     def is_completed(self) -> bool:
@@ -95,7 +98,14 @@ def job_view(value: object) -> JobView:
         attempt=number_of(value, "attempt") or 1,
         cancel_requested=value.get("cancel_requested") is True,
         waiting=text_of(value, "waiting"),
+        times=times_of(_object_of(value, "timing")),
     )
+
+
+def times_of(value: JsonObject) -> JobTimes:
+    """The moments that this version knows."""
+    moments = {milestone: _moment_of(value, milestone.value) for milestone in Milestone}
+    return JobTimes({milestone: moment for milestone, moment in moments.items() if moment is not None})
 
 
 @dataclass(frozen=True, slots=True)

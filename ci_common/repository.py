@@ -16,6 +16,7 @@ from datetime import datetime
 from ci_common.bundle_store import BundleStore
 from ci_common.event_data import EventData
 from ci_common.ids import ContainerId, Fence, InstanceId, JobId, KeyId, UserId, VolumeName
+from ci_common.job_times import NO_TIMES, JobTimes
 from ci_common.models import (
     APIKey,
     ControllerState,
@@ -130,6 +131,11 @@ class JobRepository(AccountRepository):
         """Raises NotFound where there is no such job."""
 
     @abstractmethod
+    async def job_times(self, job_id: JobId) -> JobTimes:
+        """When each phase of the job's last attempt began and ended, as far as that is known; of a
+        completed job COMPLETED is its `end_time`. Nothing of a job that doesn't exist."""
+
+    @abstractmethod
     async def find_jobs(self, user_id: UserId | None, prefix: str) -> Sequence[Job]:
         """At most two jobs whose ids begin with `prefix`: of this user, or anybody's."""
 
@@ -212,10 +218,11 @@ class ControllerRepository(JobRepository):
         """These jobs; unknown ids are left out."""
 
     @abstractmethod
-    async def bind_run(self, fence: Fence, job_id: JobId, run: Run) -> Job | None:
+    async def bind_run(self, fence: Fence, job_id: JobId, run: Run, times: JobTimes = NO_TIMES) -> Job | None:
         """The container of `run` works on the job from now on. A queued job becomes running, with
         its `status` event. None, and no change, where the job doesn't want it any more: completed,
-        to be cancelled, or bound to another container."""
+        to be cancelled, or bound to another container. `times` are kept with the job; what is known
+        of an earlier attempt is forgotten."""
 
     @abstractmethod
     async def append(
@@ -229,13 +236,14 @@ class ControllerRepository(JobRepository):
         fed: bool = False,
         verdict: Verdict | None = None,
         environment: Environment | None = None,
+        times: JobTimes = NO_TIMES,
     ) -> Job | None:
         """Store what a container's log has brought, with the position behind it, in one transaction.
 
         `fed` records that the files have arrived. `verdict` completes the job as its last act.
         `environment` ends stage INSTALL: the entry is ready for later jobs (replacing an older one
-        of its key), and the job goes on without a container. None, and no change, where the job is
-        not bound to `container_id`.
+        of its key), and the job goes on without a container. `times` are kept beside those that are
+        known already. None, and no change, where the job is not bound to `container_id`.
         """
 
     @abstractmethod

@@ -11,6 +11,7 @@ from ci_common.repository import ControllerRepository
 from ci_controller.container_manager import ContainerManager
 from ci_controller.readiness import EngineReadiness
 from ci_controller.slots import Slots
+from ci_controller.stopwatches import Stopwatches
 from ci_controller.work_queue import WorkQueue
 
 
@@ -25,6 +26,7 @@ class Admission:
         queue: WorkQueue,
         slots: Slots,
         capacity: int,
+        watches: Stopwatches,
         news: asyncio.Event,
     ) -> None:
         self._repository = repository
@@ -32,6 +34,7 @@ class Admission:
         self._readiness = readiness
         self._queue = queue
         self._capacity = capacity
+        self._watches = watches
         self._news = news
         self._installing: dict[str, JobId] = {}
         self._parked: dict[JobId, str] = {}
@@ -60,6 +63,7 @@ class Admission:
                 continue
             if not self.slots.take(job.id):
                 return
+            self._watches.begin(job.id)
             self._queue.add(job.id)
 
     async def _adopt_running(self) -> None:
@@ -77,6 +81,7 @@ class Admission:
     def release(self, job_id: JobId) -> None:
         """The job needs its place no more."""
         self.slots.give_back(job_id)
+        self._watches.forget(job_id)
         self._parked.pop(job_id, None)
         self.end_install(job_id)
         self.admit_soon()

@@ -10,7 +10,8 @@ import logging
 from ci_common.clock import utc_now
 from ci_common.errors import BundleRejected, NotFound
 from ci_common.ids import Fence
-from ci_common.models import Environment, Job, Outcome, Reason, Verdict
+from ci_common.job_times import Milestone
+from ci_common.models import Environment, Job, Outcome, Reason, Stage, Verdict
 from ci_common.repository import ControllerRepository
 from ci_controller.attempts import Attempt
 from ci_controller.container_manager import ContainerManager
@@ -50,6 +51,8 @@ class Attendant:
         try:
             if not await self._launcher.start(launch):
                 return Drained()
+            if not launch.is_started:
+                self._launcher.watches.of(launch.job.id).mark(_started(launch.job))
         except StartFailed as problem:
             _log.warning("job %s: %s", launch.job.id, problem)
             return NeverFed()
@@ -71,7 +74,9 @@ class Attendant:
         def judge(latest: Job, result: RunnerResult) -> Settlement:
             return settle(latest, result, past_deadline=attempt.ended_for_time)
 
-        return await Pump(self._repository, self._manager, self._fence, job, judge, _environment_of).run()
+        watch = self._launcher.watches.of(job.id)
+        pump = Pump(self._repository, self._manager, self._fence, job, judge, _environment_of, watch)
+        return await pump.run()
 
     async def _feed(self, launch: Launch, feeding: _Feeding) -> None:
         try:
@@ -96,6 +101,11 @@ def _why_not_fed(launch: Launch, problem: Exception | None) -> LastWord:
     if isinstance(problem, BundleRejected | NotFound):
         return Verdict(Outcome.ERROR, reason=Reason.BAD_BUNDLE)
     return NeverFed()
+
+
+def _started(job: Job) -> Milestone:
+    assert job.run is not None, f"job {job.id} is bound to no container"
+    return Milestone.STARTED if job.run.stage is Stage.TEST else Milestone.INSTALLER_STARTED
 
 
 def _environment_of(job: Job) -> Environment:

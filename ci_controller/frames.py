@@ -9,7 +9,9 @@ A frame is one line of ASCII, shorter than 16 KiB, `<number> <kind> <payload>`, 
     5 notice {"text": "…"}                  the runner speaks
     6 end {"end": "exited", "phase": "test", "exit_code": 0, "oom_kills": 0, "terminated": false, …}
 
-`phase` and `exit_code` may be null; unknown fields are ignored. `end` is the last.
+`phase` and `exit_code` may be null; unknown fields are ignored. `end` is the last. Both `fed` and `end`
+may have `since_fed_seconds`, an object that tells when something was, counted from `fed`: `runner_ready`
+and `feeding_began` (negative), `install_began`, `install_ended`, `test_began`, `test_ended`.
 
 The log is always given from its start. What comes before `position` is decoded like the rest, so that
 the state is the same as if there had been no cut, and then dropped. Whatever makes no sense as a frame
@@ -24,8 +26,8 @@ import binascii
 import codecs
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, cast
 
@@ -38,6 +40,8 @@ MAX_LINE_BYTES: Final = 16 * 1024
 _HEAD = re.compile(rb"([1-9][0-9]{0,14}) ([a-z]+) ")
 _JSON_OBJECT = re.compile(rb"\{[\x20-\x7e]*\}")
 _HIGHEST_COUNT = 1 << 31
+_LONGEST_SECONDS = 1e7
+_MOMENTS = ("runner_ready", "feeding_began", "install_began", "install_ended", "test_began", "test_ended")
 
 
 class RunnerEnd(StrEnum):
@@ -88,6 +92,8 @@ class Batch:
     result: RunnerResult | None
     position: LogPosition
     """Behind the last whole line."""
+    since_fed_seconds: Mapping[str, float] = field(default_factory=dict[str, float])
+    """What the runner says about when something was; it isn't worth storing by itself."""
 
     @property
     def is_empty(self) -> bool:
@@ -173,6 +179,7 @@ class FrameDecoder:
             return False
         if kind == "fed":
             self._fed = True
+            self._since_fed_seconds.update(_seconds(fields))
         elif kind == "notice":
             text = fields.get("text")
             if not isinstance(text, str):
@@ -185,6 +192,7 @@ class FrameDecoder:
                 return False
             self._end_text()
             self._result = result
+            self._since_fed_seconds.update(_seconds(fields))
             self._ended = True
         return kind in {"hello", "fed", "notice", "end"}
 
@@ -218,6 +226,7 @@ class FrameDecoder:
         self._notices: list[str] = []
         self._fed = False
         self._result: RunnerResult | None = None
+        self._since_fed_seconds: dict[str, float] = {}
 
     def _batch(self) -> Batch:
         position = LogPosition(self._offset_bytes, self._utf8.getstate()[0])
@@ -229,6 +238,7 @@ class FrameDecoder:
             notices=self._notices,
             result=self._result,
             position=position,
+            since_fed_seconds=self._since_fed_seconds,
         )
         self._clear()
         return batch
@@ -243,6 +253,21 @@ def _json_object(payload: bytes) -> dict[str, object] | None:
         return None
     # JSON's objects have text for names.
     return cast("dict[str, object]", fields) if isinstance(fields, dict) else None
+
+
+def _seconds(fields: dict[str, object]) -> dict[str, float]:
+    """What of `since_fed_seconds` can be; nothing else harms."""
+    told = fields.get("since_fed_seconds")
+    if not isinstance(told, dict):
+        return {}
+    moments = cast("dict[str, object]", told)  # JSON's objects have text for names
+    return {name: seconds for name in _MOMENTS if (seconds := _number(moments.get(name))) is not None}
+
+
+def _number(value: object) -> float | None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return float(value) if -_LONGEST_SECONDS <= value <= _LONGEST_SECONDS else None  # so no NaN
 
 
 def _result(fields: dict[str, object]) -> RunnerResult | None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ci_common.ids import ContainerId, Fence, InstanceId, VolumeName
+from ci_common.job_times import Milestone
 from ci_common.models import Job, Run, Stage
 from ci_common.repository import ControllerRepository
 from ci_controller.container_manager import ContainerManager
@@ -28,6 +29,7 @@ from ci_controller.readiness import Site
 from ci_controller.runner_spec import RunnerSpec
 from ci_controller.settings import ControllerSettings
 from ci_controller.slots import Slots, uid_of
+from ci_controller.stopwatches import Stopwatches
 from ci_controller.warm_pool import Waiting, WarmPool, new_volume_name
 
 _log = logging.getLogger(__name__)
@@ -70,6 +72,7 @@ class Launcher:
         self._installer = installer
         self._instance = instance
         self._fence = fence
+        self.watches = Stopwatches()
         self.volumes_in_hand: set[VolumeName] = set()
         """New volumes that no job is bound to yet: not to be taken for orphans."""
         self._limits = JobLimits(settings.job_memory, settings.cpus, settings.job_pids)
@@ -196,8 +199,10 @@ class Launcher:
         self, job: Job, run: Run, waiting: Waiting | None, spec: RunnerSpec, only: frozenset[str] | None
     ) -> Launch | None:
         container_id = run.container_id
+        watch = self.watches.of(job.id)
+        watch.mark(Milestone.BOUND if run.stage is Stage.TEST else Milestone.INSTALLER_BOUND)
         try:
-            bound = await asyncio.shield(self._repository.bind_run(self._fence, job.id, run))
+            bound = await asyncio.shield(self._repository.bind_run(self._fence, job.id, run, watch.times))
         finally:
             if waiting is not None:
                 self._pool.let_go(waiting)

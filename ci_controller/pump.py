@@ -15,10 +15,12 @@ from contextlib import aclosing
 
 from ci_common.event_data import EventData, log_data, notice_data
 from ci_common.ids import ContainerId, Fence, JobId
+from ci_common.job_times import Stopwatch
 from ci_common.models import Environment, Job, LogPosition, Verdict
 from ci_common.repository import ControllerRepository
 from ci_controller.container_manager import ContainerManager
 from ci_controller.frames import Batch, FrameDecoder, RunnerResult
+from ci_controller.observation import Observation
 from ci_controller.settle import (
     Drained,
     EnvironmentGone,
@@ -52,6 +54,7 @@ class Pump:
         job: Job,
         settle: Settle,
         environment: Callable[[Job], Environment],
+        watch: Stopwatch,
     ) -> None:
         assert job.run is not None, f"job {job.id} is bound to no container"
         self._repository = repository
@@ -63,6 +66,7 @@ class Pump:
         self._position: LogPosition = job.run.position
         self._settle = settle
         self._environment = environment
+        self._observation = Observation(watch, job.run.stage)
 
     async def run(self) -> LastWord:
         """Store everything until the container's last word.
@@ -101,6 +105,7 @@ class Pump:
     async def _store(self, batch: Batch) -> LastWord | None:
         if batch.is_empty and batch.position == self._position:
             return None
+        times = self._observation.take(batch)
         settlement = None if batch.result is None else self._settle(self._job, batch.result)
         if isinstance(settlement, Lost | NeverFed | EnvironmentGone) and not events_of(batch):
             # The step that follows is another transaction: after a crash between, it is read again.
@@ -114,6 +119,7 @@ class Pump:
             fed=batch.fed,
             verdict=settlement if isinstance(settlement, Verdict) else None,
             environment=self._environment(self._job) if isinstance(settlement, Installed) else None,
+            times=times,
         )
         if job is None:
             return Unbound()

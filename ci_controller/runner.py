@@ -125,12 +125,16 @@ def unpack_stdin(spec: Spec) -> tuple[str | None, str, int]:
 class Runner:
     """One container's life from its spec to its last frame."""
 
-    def __init__(self, spec: Spec, frames: Frames, signals: Signals) -> None:
+    def __init__(self, spec: Spec, frames: Frames, signals: Signals, ready_at: float) -> None:
         self._spec = spec
         self._frames = frames
         self._signals = signals
         self._children = Children(signals, frames)
-        self._deadline = time.monotonic() + spec.time_limit_seconds
+        began = time.monotonic()
+        self._deadline = began + spec.time_limit_seconds
+        self._moments = {"runner_ready": ready_at, "feeding_began": began}
+        """What is told with the next frame that tells moments, by the monotonic clock."""
+        self._fed_at = began
         self._disk: DiskWatch | None = None
         self._output_bytes = 0
         self._tail = b""
@@ -154,6 +158,7 @@ class Runner:
             "exit_code": self._exit_code,
             "oom_kills": self._oom_kills,
             "terminated": self._is_terminated,
+            "since_fed_seconds": self._since_fed_seconds(),
         }
 
     def _work(self) -> str:
@@ -186,7 +191,8 @@ class Runner:
         end, why, size_bytes = json.loads(report)
         if end == "unfed":
             return end
-        self._frames.tell("fed")
+        self._fed_at = time.monotonic()
+        self._frames.tell("fed", since_fed_seconds=self._since_fed_seconds())
         if end is not None:
             self._frames.tell("notice", text=f"The files can't be used: {why}"[:NOTICE_CHARACTERS])
         elif spec.disk_limit_bytes is not None:
@@ -194,10 +200,16 @@ class Runner:
             self._disk = DiskWatch(folders, spec.uid, spec.gid, spec.disk_limit_bytes, size_bytes)
         return end
 
+    def _since_fed_seconds(self) -> dict[str, float]:
+        moments, self._moments = self._moments, {}
+        return {name: round(moment - self._fed_at, 6) for name, moment in moments.items()}
+
     def _take_step(self, step: Step) -> str | None:
         self._phase = step.phase
         kills_before = oom_kills()
+        self._moments.setdefault(step.phase + "_began", time.monotonic())
         status = self._run(lambda output: execute(self._spec, step, output), self._show, self._disk)
+        self._moments[step.phase + "_ended"] = time.monotonic()
         kills = oom_kills() - kills_before
         self._oom_kills += kills
         self._exit_code = None if self._limit else shell_code(status)
@@ -332,10 +344,11 @@ def main() -> None:
         sys.exit("the runner kills all processes that it sees: it must be process 1 of a container")
     os.umask(0o022)
     frames, signals = Frames(1), Signals()
+    ready_at = time.monotonic()
     frames.tell("hello", version=VERSION)
     text = read_spec(frames, signals)
     if text is not None:
-        last = Runner(Spec(text), frames, signals).work()
+        last = Runner(Spec(text), frames, signals, ready_at).work()
     else:
         end = "terminated" if signals.stop_requested else "unfed"
         last = {"end": end, "phase": None, "exit_code": None, "oom_kills": 0}

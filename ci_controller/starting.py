@@ -9,6 +9,7 @@ from datetime import timedelta
 from ci_common.clock import utc_now
 from ci_common.errors import BundleRejected, InvalidInput, NotFound
 from ci_common.ids import Fence, VolumeName
+from ci_common.job_times import Milestone
 from ci_common.models import Job, JobStatus, Outcome, Reason, Verdict
 from ci_common.repository import ControllerRepository
 from ci_controller.admission import Admission
@@ -83,6 +84,7 @@ class Starter:
             return _untestable(Reason.BAD_BUNDLE, str(problem))
         except InvalidInput as problem:
             return _untestable(Reason.BAD_PROJECT, str(problem))
+        self._launcher.watches.of(job.id).mark(Milestone.PLANNED)
         return await self._carry_out(job, plan, decide_start(await self._prospects(job, plan)))
 
     async def _prospects(self, job: Job, plan: JobPlan) -> Prospects:

@@ -9,8 +9,11 @@ from collections.abc import Mapping, Sequence
 
 from ci_common.errors import NotFound
 from ci_common.ids import InstanceId, JobId, UserId
+from ci_common.job_times import NO_TIMES, JobTimes
 from ci_common.models import EventType, Job, JobEvent, JobStatus
 from ci_common.repository import QueueCounts
+from ci_persistence import transitions
+from ci_persistence.phase_times import times_of
 from ci_persistence.rows import JOB_COLUMNS, JobRow, job_of, json_array
 
 SELECT_JOB = f"SELECT {JOB_COLUMNS} FROM jobs"
@@ -39,6 +42,12 @@ def get_row(sql: sqlite3.Connection, job_id: JobId) -> JobRow:
 def get_job(sql: sqlite3.Connection, job_id: JobId) -> Job:
     """One, or NotFound."""
     return job_of(get_row(sql, job_id))
+
+
+def job_times(sql: sqlite3.Connection, job_id: JobId) -> JobTimes:
+    """What is known; nothing of a job that doesn't exist."""
+    row = find_row(sql, job_id)
+    return NO_TIMES if row is None else transitions.times_shown(job_of(row), times_of(sql, row[0]))
 
 
 def find_jobs(sql: sqlite3.Connection, user_id: UserId | None, prefix: str) -> Sequence[Job]:

@@ -13,9 +13,11 @@ from ci_common.clock import utc_now
 from ci_common.errors import AlreadyExists
 from ci_common.event_data import EventData
 from ci_common.ids import ContainerId, JobId, UserId
+from ci_common.job_times import NO_TIMES, JobTimes
 from ci_common.models import Environment, Job, JobStatus, LogPosition, Reason, Run, Submission, Verdict
 from ci_persistence import accounts, environments, transitions
 from ci_persistence.job_reads import SELECT_JOB, UNFINISHED, find_row, get_row
+from ci_persistence.phase_times import put_times, times_of
 from ci_persistence.rows import JobRow, SqlValue, changeable_columns, fixed_columns, job_of
 from ci_persistence.transaction import Transaction
 from ci_persistence.transitions import Change
@@ -35,7 +37,8 @@ def submit(transaction: Transaction, submission: Submission, publish: Callable[[
         return existing, False
     publish()
     job = transitions.queued(submission)
-    _insert(sql, fixed_columns(job) | changeable_columns(job))
+    number = _insert(sql, fixed_columns(job) | changeable_columns(job))
+    put_times(sql, number, transitions.times_of_submission(submission, utc_now()))
     transaction.tell_controllers(job.id)
     transaction.tell_servers(job.id)
     return job, True
@@ -64,9 +67,9 @@ def _cancel(transaction: Transaction, row: JobRow, reason: Reason) -> Job:
     return _store(transaction, row, job, change)
 
 
-def bind_run(transaction: Transaction, job_id: JobId, run: Run) -> Job | None:
+def bind_run(transaction: Transaction, job_id: JobId, run: Run, times: JobTimes = NO_TIMES) -> Job | None:
     """See `transitions.bind`."""
-    return _change(transaction, job_id, lambda job: transitions.bind(job, run, utc_now()))
+    return _change(transaction, job_id, lambda job: transitions.bind(job, run, utc_now()), times)
 
 
 def append(
@@ -79,6 +82,7 @@ def append(
     fed: bool,
     verdict: Verdict | None,
     environment: Environment | None,
+    times: JobTimes = NO_TIMES,
 ) -> Job | None:
     """See `transitions.append`; the environment's entry comes with it or not at all."""
     job = _change(
@@ -94,6 +98,7 @@ def append(
             installed=None if environment is None else environment.volume,
             now=utc_now(),
         ),
+        times,
     )
     if job is not None and environment is not None:
         environments.put(transaction.sql, environment)
@@ -148,13 +153,24 @@ def sweep_bundles(transaction: Transaction, bundles: BundleStore) -> int:
     return deleted
 
 
-def _change(transaction: Transaction, job_id: JobId, decide: Callable[[Job], Change | None]) -> Job | None:
+def _change(
+    transaction: Transaction,
+    job_id: JobId,
+    decide: Callable[[Job], Change | None],
+    times: JobTimes = NO_TIMES,
+) -> Job | None:
     row = find_row(transaction.sql, job_id)
     if row is None:
         return None
     job = job_of(row)
     change = decide(job)
-    return None if change is None else _store(transaction, row, job, change)
+    if change is None:
+        return None
+    if times.moments:
+        number = row[0]
+        known = times_of(transaction.sql, number)
+        put_times(transaction.sql, number, transitions.times_with(job, known, times))
+    return _store(transaction, row, job, change)
 
 
 def _store(transaction: Transaction, row: JobRow, before: Job, change: Change) -> Job:
@@ -178,6 +194,10 @@ def _update(sql: sqlite3.Connection, number: int, columns: dict[str, SqlValue]) 
     sql.execute(f"UPDATE jobs SET {assignments} WHERE number = ?", (*columns.values(), number))
 
 
-def _insert(sql: sqlite3.Connection, columns: dict[str, SqlValue]) -> None:
+def _insert(sql: sqlite3.Connection, columns: dict[str, SqlValue]) -> int:
     places = ", ".join("?" for _ in columns)
-    sql.execute(f"INSERT INTO jobs ({', '.join(columns)}) VALUES ({places})", tuple(columns.values()))
+    cursor = sql.execute(
+        f"INSERT INTO jobs ({', '.join(columns)}) VALUES ({places})", tuple(columns.values())
+    )
+    assert cursor.lastrowid is not None, "an insertion makes a row"
+    return cursor.lastrowid

@@ -15,6 +15,7 @@ from ci_common.bundle_store import BundleStore
 from ci_common.errors import StorageFull
 from ci_common.event_data import EventData
 from ci_common.ids import ContainerId, Fence, InstanceId, JobId, KeyId, UserId, VolumeName
+from ci_common.job_times import NO_TIMES, JobTimes
 from ci_common.models import (
     APIKey,
     ControllerState,
@@ -155,6 +156,9 @@ class SQLiteJobRepository(Repository):
     async def get_job(self, job_id: JobId) -> Job:
         return await self._read(lambda sql: job_reads.get_job(sql, job_id))
 
+    async def job_times(self, job_id: JobId) -> JobTimes:
+        return await self._read(lambda sql: job_reads.job_times(sql, job_id))
+
     async def find_jobs(self, user_id: UserId | None, prefix: str) -> Sequence[Job]:
         return await self._read(lambda sql: job_reads.find_jobs(sql, user_id, prefix))
 
@@ -207,8 +211,8 @@ class SQLiteJobRepository(Repository):
     async def jobs_by_id(self, job_ids: Sequence[JobId]) -> Mapping[JobId, Job]:
         return await self._read(lambda sql: job_reads.jobs_by_id(sql, job_ids))
 
-    async def bind_run(self, fence: Fence, job_id: JobId, run: Run) -> Job | None:
-        return await self._write(_fenced(fence, lambda tx: job_writes.bind_run(tx, job_id, run)))
+    async def bind_run(self, fence: Fence, job_id: JobId, run: Run, times: JobTimes = NO_TIMES) -> Job | None:
+        return await self._write(_fenced(fence, lambda tx: job_writes.bind_run(tx, job_id, run, times)))
 
     async def append(
         self,
@@ -221,6 +225,7 @@ class SQLiteJobRepository(Repository):
         fed: bool = False,
         verdict: Verdict | None = None,
         environment: Environment | None = None,
+        times: JobTimes = NO_TIMES,
     ) -> Job | None:
         def work(tx: Transaction) -> Job | None:
             return job_writes.append(
@@ -232,6 +237,7 @@ class SQLiteJobRepository(Repository):
                 fed=fed,
                 verdict=verdict,
                 environment=environment,
+                times=times,
             )
 
         return await self._write_log(_fenced(fence, work))

@@ -14,6 +14,7 @@ from datetime import datetime
 
 from ci_common.event_data import EventData, complete_data_of, notice_data, status_data
 from ci_common.ids import ContainerId, VolumeName
+from ci_common.job_times import JobTimes, Milestone
 from ci_common.lifecycle import may_follow
 from ci_common.models import (
     EventType,
@@ -36,6 +37,21 @@ class Change:
 
     job: Job
     events: tuple[JobEvent, ...] = ()
+
+
+def times_of_submission(submission: Submission, now: datetime) -> JobTimes:
+    """What is known of a new job's phases."""
+    return submission.times.with_moment(Milestone.STORED, now)
+
+
+def times_with(job: Job, known: JobTimes, later: JobTimes) -> JobTimes:
+    """What is known of the phases of `job`, which is as it was before the change that brings `later`."""
+    return (known.of_submission() if job.status is JobStatus.QUEUED else known).with_later(later)
+
+
+def times_shown(job: Job, known: JobTimes) -> JobTimes:
+    """`known` with the end that the job itself tells."""
+    return known.with_moment(Milestone.COMPLETED, job.end_time)
 
 
 def queued(submission: Submission) -> Job:

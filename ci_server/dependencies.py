@@ -6,11 +6,22 @@ from fastapi import Depends, Request
 
 from ci_common.errors import InvalidInput, NotFound
 from ci_common.ids import JobId, parse_job_id, parse_job_prefix
+from ci_common.job_times import Milestone, Stopwatch
 from ci_common.models import Job, User
 from ci_common.repository import JobRepository
 from ci_server.auth import Caller
 from ci_server.backend import Backend, Services
 from ci_server.errors import Ambiguous
+
+
+async def arrival() -> Stopwatch:
+    """Begins when a route's first parameter is asked for: nothing of the body is there yet."""
+    watch = Stopwatch()
+    watch.mark(Milestone.RECEIVED)
+    return watch
+
+
+Arrival = Annotated[Stopwatch, Depends(arrival)]
 
 
 def the_backend(request: Request) -> Backend:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationEr
 
 from ci_common.clock import to_iso
 from ci_common.errors import InvalidInput
+from ci_common.job_times import JobTimes
 from ci_common.models import Job, JobStatus, Outcome, Reason, SubmitOptions
 
 _MAX_ARGUMENTS = 10_000
@@ -53,6 +54,21 @@ class JobView(BaseModel):
             last_seq=job.last_seq,
             bundle_bytes=job.bundle_bytes,
         )
+
+
+class TimedJobView(JobView):
+    """… and when each phase of it began and ended."""
+
+    timing: dict[str, Moment] = Field(
+        description="The moments that are known of the last attempt, in their order."
+    )
+
+    @classmethod
+    def timed(cls, job: Job, times: JobTimes) -> Self:
+        """The view of `job`, `times` in their order."""
+        moments = sorted(times.moments.items(), key=lambda pair: pair[1])
+        timing = {milestone.value: moment for milestone, moment in moments}
+        return cls(**JobView.of(job).model_dump(), timing=timing)
 
 
 class Accepted(BaseModel):

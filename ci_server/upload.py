@@ -21,6 +21,7 @@ from starlette.requests import ClientDisconnect
 from ci_common.bundle import BundleLimits, read_bundle
 from ci_common.bundle_store import BundleStore, IncomingBundle
 from ci_common.errors import StorageFull
+from ci_common.job_times import Milestone, Stopwatch
 from ci_common.models import SubmitOptions
 from ci_server.blocking import run_blocking
 from ci_server.errors import UploadRefused
@@ -46,9 +47,10 @@ class Upload:
 
 @asynccontextmanager
 async def received_upload(
-    request: Request, bundles: BundleStore, settings: ServerSettings, checkers: Executor
+    request: Request, bundles: BundleStore, settings: ServerSettings, checkers: Executor, watch: Stopwatch
 ) -> AsyncGenerator[Upload]:
-    """The submission in the request's body; its file is released at the end unless published.
+    """The submission in the request's body; its file is released at the end unless published. `watch`
+    notes when it was whole, and when it was judged.
 
     Raises:
         UploadRefused: size, speed or form are not acceptable.
@@ -67,8 +69,10 @@ async def received_upload(
             await spool.write_to(bundle.file)
         form.finish()
         await spool.finish(bundle.file)
+        watch.mark(Milestone.UPLOADED)
         options = SubmitOptions() if form.options is None else parse_options(form.options)
         await run_blocking(partial(_check_archive, bundle.file, settings.bundle_limits()), checkers)
+        watch.mark(Milestone.CHECKED)
         await run_blocking(bundle.sync)
         if await request.is_disconnected():
             # Whoever cancels while it is being sent must not find that a job was made after all.

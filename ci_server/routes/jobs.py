@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from ci_common.models import EventType, Job, JobEvent, JobStatus, Phase, Reason
 from ci_common.repository import JobRepository
 from ci_server.dependencies import Authenticated, Ready, RequestedJob, job_of
-from ci_server.schemas import JobView, Problem
+from ci_server.schemas import JobView, Problem, TimedJobView
 from ci_server.streaming import EventStreamResponse, JobStream, start_of_stream
 
 _MAX_PAGE = 1000
@@ -60,9 +60,16 @@ async def list_jobs(
 
 
 @router.get("/{job_id}", responses=_PROBLEMS)
-async def get_job(job: RequestedJob) -> JobView:
+async def get_job(
+    *,
+    job: RequestedJob,
+    services: Ready,
+    timing: Annotated[bool, Query(description="Tell when each phase began and ended.")] = False,
+) -> TimedJobView | JobView:
     """One job, by its id or a beginning of it that no other job of the caller has."""
-    return JobView.of(job)
+    if not timing:
+        return JobView.of(job)
+    return TimedJobView.timed(job, await services.jobs.job_times(job.id))
 
 
 @router.post("/{job_id}/cancel", responses=_PROBLEMS)

@@ -14,10 +14,11 @@ from starlette.responses import Response
 from ci_common.clock import utc_now
 from ci_common.errors import AlreadyExists, CIError, NotFound, StorageFull
 from ci_common.ids import JobId, new_job_id
+from ci_common.job_times import Stopwatch
 from ci_common.models import Job, Submission
 from ci_server.auth import Caller
 from ci_server.backend import Services
-from ci_server.dependencies import Authenticated, BackendOf, Ready, requested_key
+from ci_server.dependencies import Arrival, Authenticated, BackendOf, Ready, requested_key
 from ci_server.errors import NotReady, status_of
 from ci_server.event_reader import unnumbered_frame
 from ci_server.metrics import ReplicaMetrics
@@ -60,26 +61,30 @@ IdempotencyKey = Annotated[
 @router.post("/submit", response_class=Response, responses=_STREAM, openapi_extra=_FORM)
 async def submit(
     request: Request,
+    watch: Arrival,
     backend: BackendOf,
     services: Ready,
     caller: Authenticated,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Submit a project; the answer is its events until it completes."""
-    job = await _accepted(request, services, caller, requested_key(idempotency_key), backend.metrics)
+    key = requested_key(idempotency_key)
+    job = await _accepted(request, watch, services, caller, key, backend.metrics)
     return _events_of(job, services, caller, preamble=b"")
 
 
 @router.post("/submit-stream", response_class=Response, responses=_STREAM, openapi_extra=_FORM)
 async def submit_stream(
     request: Request,
+    watch: Arrival,
     backend: BackendOf,
     services: Ready,
     caller: Authenticated,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Submit a project; the answer is its id as a first event, then its events until it completes."""
-    job = await _accepted(request, services, caller, requested_key(idempotency_key), backend.metrics)
+    key = requested_key(idempotency_key)
+    job = await _accepted(request, watch, services, caller, key, backend.metrics)
     first = unnumbered_frame("job_id", {"type": "job_id", "job_id": job.id})
     return _events_of(job, services, caller, preamble=first)
 
@@ -89,13 +94,15 @@ async def submit_stream(
 )
 async def submit_async(
     request: Request,
+    watch: Arrival,
     backend: BackendOf,
     services: Ready,
     caller: Authenticated,
     idempotency_key: IdempotencyKey = None,
 ) -> JSONResponse:
     """Submit a project; the answer is its job's id."""
-    job = await _accepted(request, services, caller, requested_key(idempotency_key), backend.metrics)
+    key = requested_key(idempotency_key)
+    job = await _accepted(request, watch, services, caller, key, backend.metrics)
     answer = Accepted(job_id=job.id, status=job.status)
     return JSONResponse(answer.model_dump(mode="json"), status_code=202, headers=_headers(job))
 
@@ -110,7 +117,12 @@ def _headers(job: Job) -> dict[str, str]:
 
 
 async def _accepted(
-    request: Request, services: Services, caller: Caller, key: JobId | None, metrics: ReplicaMetrics
+    request: Request,
+    watch: Stopwatch,
+    services: Services,
+    caller: Caller,
+    key: JobId | None,
+    metrics: ReplicaMetrics,
 ) -> Job:
     """The job that this submission became, now or when it was first sent."""
     try:
@@ -118,7 +130,7 @@ async def _accepted(
         if earlier is not None:
             await discard_body(request, services.settings)
             return earlier
-        job, is_new = await _made(request, services, caller, key or new_job_id())
+        job, is_new = await _made(request, watch, services, caller, key or new_job_id())
     except CIError as error:
         metrics.refused(status_of(error))
         raise
@@ -137,8 +149,12 @@ async def _earlier(services: Services, caller: Caller, job_id: JobId) -> Job | N
     return job
 
 
-async def _made(request: Request, services: Services, caller: Caller, job_id: JobId) -> tuple[Job, bool]:
-    async with received_upload(request, services.bundles, services.settings, services.checkers) as upload:
+async def _made(
+    request: Request, watch: Stopwatch, services: Services, caller: Caller, job_id: JobId
+) -> tuple[Job, bool]:
+    async with received_upload(
+        request, services.bundles, services.settings, services.checkers, watch
+    ) as upload:
         submission = Submission(
             job_id=job_id,
             user_id=caller.user.id,
@@ -146,6 +162,7 @@ async def _made(request: Request, services: Services, caller: Caller, job_id: Jo
             options=upload.options,
             bundle_bytes=upload.bundle_bytes,
             submit_time=utc_now(),
+            times=watch.times,
         )
         return await _stored(services, submission, upload)
 

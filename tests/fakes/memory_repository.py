@@ -15,6 +15,7 @@ from ci_common.clock import utc_now
 from ci_common.errors import AlreadyExists, FenceLost, NotFound
 from ci_common.event_data import EventData
 from ci_common.ids import ContainerId, Fence, InstanceId, JobId, UserId, VolumeName
+from ci_common.job_times import NO_TIMES, JobTimes
 from ci_common.models import (
     ControllerState,
     Environment,
@@ -45,6 +46,7 @@ class MemoryRepository(MemoryAccounts, Repository):
         self._jobs: dict[JobId, Job] = {}
         """In the order of submission."""
         self._events: dict[JobId, list[JobEvent]] = {}
+        self._times: dict[JobId, JobTimes] = {}
         self._environments: dict[str, Environment] = {}
         self._lease: Lease | None = None
 
@@ -76,12 +78,17 @@ class MemoryRepository(MemoryAccounts, Repository):
         job = transitions.queued(submission)
         self._jobs[job.id] = job
         self._events[job.id] = []
+        self._times[job.id] = transitions.times_of_submission(submission, utc_now())
         return job, True
 
     async def get_job(self, job_id: JobId) -> Job:
         if job_id not in self._jobs:
             raise NotFound(f"no job has the id {job_id}")
         return self._jobs[job_id]
+
+    async def job_times(self, job_id: JobId) -> JobTimes:
+        job = self._jobs.get(job_id)
+        return NO_TIMES if job is None else transitions.times_shown(job, self._times[job_id])
 
     async def find_jobs(self, user_id: UserId | None, prefix: str) -> Sequence[Job]:
         found = [job for job in self._of(user_id) if job.id.startswith(prefix)]
@@ -161,9 +168,9 @@ class MemoryRepository(MemoryAccounts, Repository):
     async def jobs_by_id(self, job_ids: Sequence[JobId]) -> Mapping[JobId, Job]:
         return {job_id: self._jobs[job_id] for job_id in job_ids if job_id in self._jobs}
 
-    async def bind_run(self, fence: Fence, job_id: JobId, run: Run) -> Job | None:
+    async def bind_run(self, fence: Fence, job_id: JobId, run: Run, times: JobTimes = NO_TIMES) -> Job | None:
         self._leading(fence)
-        return self._change(job_id, lambda job: transitions.bind(job, run, utc_now()))
+        return self._change(job_id, lambda job: transitions.bind(job, run, utc_now()), times)
 
     async def append(
         self,
@@ -176,6 +183,7 @@ class MemoryRepository(MemoryAccounts, Repository):
         fed: bool = False,
         verdict: Verdict | None = None,
         environment: Environment | None = None,
+        times: JobTimes = NO_TIMES,
     ) -> Job | None:
         self._leading(fence)
         installed = None if environment is None else environment.volume
@@ -191,6 +199,7 @@ class MemoryRepository(MemoryAccounts, Repository):
                 installed=installed,
                 now=utc_now(),
             ),
+            times,
         )
         if changed is not None and environment is not None:
             self._environments[environment.key] = environment
@@ -266,10 +275,16 @@ class MemoryRepository(MemoryAccounts, Repository):
             raise FenceLost(f"leadership {fence} is over")
         return self._lease
 
-    def _change(self, job_id: JobId, decide: Callable[[Job], Change | None]) -> Job | None:
+    def _change(
+        self, job_id: JobId, decide: Callable[[Job], Change | None], times: JobTimes = NO_TIMES
+    ) -> Job | None:
         job = self._jobs.get(job_id)
         change = None if job is None else decide(job)
-        return None if change is None else self._store(change)
+        if job is None or change is None:
+            return None
+        if times.moments:
+            self._times[job_id] = transitions.times_with(job, self._times[job_id], times)
+        return self._store(change)
 
     def _store(self, change: Change) -> Job:
         self._jobs[change.job.id] = change.job

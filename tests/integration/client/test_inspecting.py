@@ -130,6 +130,22 @@ async def test_status_for_people_and_scripts(client: Client, project: Path, work
     assert (data["job_id"], data["outcome"], data["reason"]) == (job_id, "error", "install_failed")
 
 
+async def test_status_tells_where_the_time_went(client: Client, project: Path, worker: Worker) -> None:
+    job_id = await submitted(client, project, worker)
+    await worker.driver.start(job_id)
+    await worker.complete(job_id, 0)
+    plain = (await finished(client.start("status", job_id))).stdout.decode()
+    shown = (await finished(client.start("status", job_id, "--timing"))).stdout.decode()
+    assert shown.startswith(plain)
+    head, *phases = shown.removeprefix(plain).splitlines()[1:]
+    assert re.split(r"  +", head) == ["PHASE", "START ms", "DURATION ms"]
+    names = [re.split(r"  +", phase)[0] for phase in phases]
+    assert names == ["server: receive", "server: check archive", "server: store"]
+    data = json.loads((await finished(client.start("status", job_id, "--timing", "--json"))).stdout)
+    assert next(iter(data["timing"])) == "received"
+    assert data["timing"]["completed"] == data["end_time"]
+
+
 async def test_logs_are_the_tests_output(client: Client, project: Path, worker: Worker) -> None:
     job_id = await submitted(client, project, worker)
     await worker.driver.start(job_id)

@@ -1,4 +1,5 @@
 import asyncio
+import json
 import sys
 from pathlib import Path
 
@@ -238,3 +239,45 @@ async def test_python_m_does_the_same(client: Client, project: Path) -> None:
     _, stderr = await process.communicate()
     assert process.returncode == 64
     assert stderr == b"ci: error: nowhere doesn't exist; name the project's folder\n"
+
+
+async def test_timing_shows_both_sides_behind_the_end(
+    client: Client, project: Path, worker: Worker, tmp_path: Path
+) -> None:
+    file = tmp_path / "times.json"
+    running = client.start("submit", "test", str(project), "--timing", "--timing-json", str(file))
+    job_id = await worker.started()
+    await worker.print(job_id, "1 passed\n")
+    await worker.complete(job_id, 1)
+    done = await finished(running)
+    assert (done.exit_code, done.stdout) == (1, b"1 passed\n")
+    lines = done.stderr.splitlines()
+    table = lines[next(at for at, line in enumerate(lines) if "failed with" in line) + 1 :]
+    assert table[0].startswith("PHASE ")
+    assert {"client: start", "client: pack", "server: check archive", "client: last event"} <= {
+        line.split("  ")[0] for line in table
+    }
+    told = json.loads(file.read_text())
+    assert told["job_id"] == job_id
+    assert next(iter(told["timing"])) == "received"
+    assert list(told["client_timing"]) == [
+        "client_started", "packing_began", "packed", "sending_began", "accepted", "following",
+        "output_shown", "end_shown",
+    ]  # fmt: skip
+
+
+async def test_times_that_can_not_be_written_change_nothing(
+    client: Client, project: Path, worker: Worker, tmp_path: Path
+) -> None:
+    running = client.start("submit", "test", str(project), "--timing-json", str(tmp_path))
+    await worker.complete(await worker.started(), 0)
+    done = await finished(running)
+    assert done.exit_code == 0
+    assert f"{tmp_path} can't be written: Is a directory" in done.stderr
+    assert "PHASE" not in done.stderr
+
+
+def test_timing_needs_an_end_to_wait_for(client: Client, project: Path) -> None:
+    done = client.run("submit", "test", str(project), "--async", "--timing")
+    assert done.exit_code == 64
+    assert "--async" in done.stderr

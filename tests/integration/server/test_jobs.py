@@ -40,6 +40,24 @@ async def test_a_job_has_the_fields_of_the_interface(
     assert job["start_time"] <= job["end_time"]
 
 
+async def test_phases_are_told_of_one_job_to_whoever_asks(
+    client: httpx.AsyncClient, account: Account, driver: Driver
+) -> None:
+    job_id = await submitted(client, account)
+    await driver.start(job_id)
+    await driver.repository.complete(driver.fence, job_id, Verdict(Outcome.PASSED, exit_code=0))
+    plain = (await client.get(f"/jobs/{job_id}", headers=account.headers)).json()
+    timed = (await client.get(f"/jobs/{job_id}?timing=true", headers=account.headers)).json()
+    timing = timed.pop("timing")
+    assert timed == plain
+    assert list(timing) == ["received", "uploaded", "checked", "stored", "completed"]
+    assert list(timing.values()) == sorted(timing.values())
+    assert timing["completed"] == plain["end_time"]
+    for where in ("", f"/{job_id}", f"/{job_id}?timing=false"):
+        assert "timing" not in (await client.get(f"/jobs{where}", headers=account.headers)).text
+    assert "timing" not in (await client.post(f"/jobs/{job_id}/cancel", headers=account.headers)).text
+
+
 async def test_jobs_are_listed_newest_first_in_pages(client: httpx.AsyncClient, account: Account) -> None:
     made = [await submitted(client, account) for _ in range(5)]
     newest_first = list(reversed(made))

@@ -67,6 +67,47 @@ def test_a_whole_log() -> None:
     )
 
 
+def test_a_runner_tells_when_something_was() -> None:
+    log = frame(1, "fed", since_fed_seconds={"runner_ready": -2, "feeding_began": -0.5}) + end_frame(
+        2, since_fed_seconds={"test_began": 0.25, "test_ended": 1e6}
+    )
+    decoder = FrameDecoder(START)
+    batch = decoder.feed(log)
+    assert batch.since_fed_seconds == {
+        "runner_ready": -2,
+        "feeding_began": -0.5,
+        "test_began": 0.25,
+        "test_ended": 1e6,
+    }
+    assert decoder.finish().since_fed_seconds == {}
+    assert FrameDecoder(LogPosition(len(log))).feed(log).since_fed_seconds == {}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        None,
+        7,
+        [1],
+        {"test_began": "1"},
+        {"test_began": True},
+        {"test_began": None},
+        {"test_began": float("nan")},
+        {"test_began": float("-inf")},
+        {"test_began": 10**400},
+        {"test_began": 1e8},
+        {"surprise": 1},
+    ],
+)
+def test_moments_that_can_not_be_are_ignored(told: object) -> None:
+    batch = FrameDecoder(START).feed(
+        frame(1, "fed", since_fed_seconds=told) + end_frame(2, since_fed_seconds=told)
+    )
+    assert batch.since_fed_seconds == {}
+    assert batch.fed
+    assert batch.result == RunnerResult(RunnerEnd.EXITED, Phase.TEST, 0, 0, terminated=False)
+
+
 def test_an_empty_log() -> None:
     assert [batch.is_empty for batch in decode(b"")] == [True, True]
 
