@@ -84,8 +84,10 @@ def _short(path: Path) -> str:
         return str(path)
 
 
-def pack(root: Path, pause: Callable[[], None], progress: Callable[[str], None]) -> Archive:
+def pack(root: Path, pause: Callable[[], None], progress: Callable[[int, int, int], None]) -> Archive:
     """Put the project into an archive.
+
+    `progress` is told how many entries of how many are in it, and how many bytes of files they held.
 
     Raises:
         BadUse: something in it can't be sent.
@@ -102,9 +104,7 @@ def pack(root: Path, pause: Callable[[], None], progress: Callable[[str], None])
             for number, entry in enumerate(selection.entries, start=1):
                 pause()
                 writer.add(entry, pause)
-                progress(
-                    f"packing: {number} of {len(selection.entries)} files, {size_text(writer.read_bytes)}"
-                )
+                progress(number, len(selection.entries), writer.read_bytes)
             writer.close()
         except BaseException:
             with contextlib.suppress(OSError):

@@ -1,19 +1,33 @@
 """The commands and their options; what they do is elsewhere, and imported when it is needed.
 
-That keeps `ci --help` instant: neither the HTTP library nor the bundling is loaded for it.
+That keeps `ci --help` instant: neither settings nor HTTP nor bundling are loaded for it.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from ci_client.settings import SETTINGS_HELP, Flags, Settings, load
-from ci_client.terminal import Console, standard_console
+if TYPE_CHECKING:
+    from ci_client.settings import Settings
+    from ci_client.terminal import Console
 
 _DEFAULT_LIMIT = 100
 
 Command = TypeVar("Command", bound=Callable[..., int])
+
+SETTINGS_HELP = """\b
+Settings, in this order: option, environment variable, config file.
+  --api-key  CI_API_KEY        api_key=  your key, from an administrator
+  --server   CI_API_URL        server=   address of the server (http://localhost:8000);
+                                         CI_SERVER_URL is taken too, outside GitLab jobs
+             CI_CONFIG                   the config file (~/.ci/config), see `ci login`
+             CI_CA_BUNDLE                certificates to trust beside the system's, PEM
+             CI_RETRY_SECONDS            how long to try to reach the server again once a
+                                         job exists (600)
+             CI_TRACEBACK                show where an internal error comes from (unset)
+             HTTP_PROXY, HTTPS_PROXY, NO_PROXY, NO_COLOR: as everywhere
+"""
 
 EXIT_CODES_HELP = """\b
 Exit codes: those of the tests' process pass through (pytest's 0 to 5, 139 for a segfault). Else
@@ -30,7 +44,10 @@ def _connection_options(command: Command) -> Command:
     return key(server(command))
 
 
-def _settings(api_key: str | None, server: str | None) -> tuple[Settings, Console]:
+def _settings(api_key: str | None, server: str | None) -> "tuple[Settings, Console]":
+    from ci_client.settings import Flags, load
+    from ci_client.terminal import standard_console
+
     return load(Flags(api_key, server)), standard_console()
 
 
@@ -174,6 +191,8 @@ def login(*, api_key: str | None, server: str | None) -> int:
     Without a terminal the key is read from stdin.
     """
     from ci_client import logging_in
+    from ci_client.settings import Flags
+    from ci_client.terminal import standard_console
 
     return logging_in.login(Flags(api_key, server), standard_console())
 

@@ -5,23 +5,17 @@ A client may be used by several threads.
 """
 
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping
+import time
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
-from urllib.parse import quote
-
-import httpx
+from urllib.parse import quote, urlencode
 
 from ci_client.answers import Answer, not_ours, problem_of
-from ci_client.connection import (
-    ANSWER_SECONDS,
-    CONNECT_SECONDS,
-    SILENCE_SECONDS,
-    named_failures,
-    open_client,
-)
+from ci_client.connection import open_transport
 from ci_client.problems import InternalFault, Transient
 from ci_client.settings import Settings
+from ci_client.transport import SILENCE_SECONDS, Reply, Request
 from ci_client.uploading import Upload
 from ci_client.wire import Account, JobView, JsonObject, Malformed, account, is_array, job_view, json_value
 
@@ -39,13 +33,12 @@ class ServerClient:
         self, settings: Settings, key: str | None, *, silence_seconds: float = SILENCE_SECONDS
     ) -> None:
         self._settings = settings
-        self._key = key
         self._silence_seconds = silence_seconds
-        self._http = open_client(settings, key)
+        self._transport = open_transport(settings, key)
 
     def close(self) -> None:
         """Close the connections that wait for use."""
-        self._http.close()
+        self._transport.close()
 
     def me(self) -> Account:
         """Who the key belongs to."""
@@ -53,13 +46,14 @@ class ServerClient:
 
     def job(self, job: str, *, timing: bool = False) -> JobView:
         """One job, by its id or the beginning of it; with `timing`, when its phases were."""
-        parameters = {"timing": "true"} if timing else None
-        return _understood(job_view, self._json("GET", f"/jobs/{quote(job, safe='')}", parameters))
+        query = "?timing=true" if timing else ""
+        return _understood(job_view, self._json("GET", f"/jobs/{quote(job, safe='')}{query}"))
 
     def jobs(self, limit: int, before: str | None = None, status: str | None = None) -> list[JobView]:
         """A page of the caller's jobs, newest first."""
         parameters = {"limit": str(limit), "before": before, "status": status}
-        value = self._json("GET", "/jobs", {name: text for name, text in parameters.items() if text})
+        query = urlencode({name: text for name, text in parameters.items() if text})
+        value = self._json("GET", f"/jobs?{query}")
         if not is_array(value):
             raise InternalFault("the server's list of jobs is none; are client and server of one version?")
         return [_understood(job_view, item) for item in value]
@@ -70,32 +64,17 @@ class ServerClient:
 
     def is_healthy(self) -> tuple[str, float]:
         """The server's `Date` header, and how long the answer took in seconds."""
-        with named_failures(self._settings):
-            response = self._http.get(self._url("/health"))
-        self._check(response, "application/json")
-        return response.headers.get("date", ""), response.elapsed.total_seconds()
+        began = time.monotonic()
+        with self._answered(Request("GET", "/health"), "application/json") as reply:
+            return reply.headers.get("date", ""), time.monotonic() - began
 
     def submit(self, upload: Upload) -> None:
         """Send an archive; it is a job when this returns. May be repeated: the job's id tells."""
-        time_limit = httpx.Timeout(
-            ANSWER_SECONDS, connect=CONNECT_SECONDS, read=_ACCEPTANCE_SECONDS, pool=None
+        request = Request(
+            "POST", "/submit-async", upload.headers, body=upload, silence_seconds=_ACCEPTANCE_SECONDS
         )
-        if not upload.wants_own_connection:
-            self._send(self._http, upload, time_limit)
-            return
-        with open_client(self._settings, self._key) as http:
-            self._send(http, upload, time_limit)
-
-    def _send(self, http: httpx.Client, upload: Upload, time_limit: httpx.Timeout) -> None:
-        with named_failures(self._settings):
-            response = http.post(
-                self._url("/submit-async"),
-                content=upload.chunks(),
-                headers=upload.headers,
-                timeout=time_limit,
-                extensions={"trace": upload.trace},
-            )
-        self._check(response, "application/json", sent_bytes=upload.size_bytes)
+        with self._answered(request, "application/json") as reply:
+            self._read(reply)
 
     @contextmanager
     def events(self, job_id: str, after: int | None) -> Generator[Iterator[bytes]]:
@@ -104,59 +83,50 @@ class ServerClient:
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
         if after is not None:
             headers["Last-Event-ID"] = str(after)
-        with self._stream(f"/jobs/{job_id}/stream", parameters, headers, "text/event-stream") as pieces:
-            yield pieces
+        path = f"/jobs/{job_id}/stream?{urlencode(parameters)}"
+        request = Request("GET", path, headers, silence_seconds=self._silence_seconds)
+        with self._answered(request, "text/event-stream") as reply:
+            yield reply.pieces
 
     @contextmanager
     def logs(self, job_id: str, *, everything: bool) -> Generator[Iterator[bytes]]:
         """The job's output so far as bytes, the installer's included or not."""
-        parameters = {"phase": "all"} if everything else {}
-        with self._stream(f"/jobs/{job_id}/logs", parameters, {}, "text/plain") as pieces:
-            yield pieces
+        path = f"/jobs/{job_id}/logs{'?phase=all' if everything else ''}"
+        request = Request("GET", path, silence_seconds=self._silence_seconds)
+        with self._answered(request, "text/plain") as reply:
+            yield reply.pieces
 
-    @contextmanager
-    def _stream(
-        self, path: str, parameters: Mapping[str, str], headers: Mapping[str, str], content_type: str
-    ) -> Generator[Iterator[bytes]]:
-        time_limit = httpx.Timeout(
-            ANSWER_SECONDS, connect=CONNECT_SECONDS, read=self._silence_seconds, pool=None
-        )
-        with (
-            named_failures(self._settings),
-            self._http.stream(
-                "GET", self._url(path), params=parameters, headers=headers, timeout=time_limit
-            ) as response,
-        ):
-            self._check(response, content_type)
-            yield response.iter_bytes()
-
-    def _json(self, method: str, path: str, parameters: Mapping[str, str] | None = None) -> object:
-        with named_failures(self._settings):
-            response = self._http.request(method, self._url(path), params=parameters)
-        self._check(response, "application/json")
+    def _json(self, method: str, path: str) -> object:
+        with self._answered(Request(method, path), "application/json") as reply:
+            content = self._read(reply)
         try:
-            return json_value(response.content)
+            return json_value(content)
         except Malformed:
             raise Transient(f"{self._settings.server} sent an answer that is cut off") from None
 
-    def _url(self, path: str) -> str:
-        return self._settings.server + path
+    @staticmethod
+    def _read(reply: Reply) -> bytes:
+        return b"".join(reply.pieces)
 
-    def _check(self, response: httpx.Response, content_type: str, *, sent_bytes: int = 0) -> None:
-        """Raise what a bad answer means."""
-        if response.is_success:
-            found = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    @contextmanager
+    def _answered(self, request: Request, content_type: str) -> Generator[Reply]:
+        """The reply, if it is the one that was wanted; else what it means is raised."""
+        with self._transport.exchange(request) as reply:
+            if not 200 <= reply.status < 300:
+                raise self._problem(request, reply)
+            found = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
             if found != content_type:
                 raise not_ours(self._settings.server, found)
-            return
+            yield reply
+
+    def _problem(self, request: Request, reply: Reply) -> Exception:
         body = b""
-        with named_failures(self._settings):
-            for piece in response.iter_bytes():
-                body += piece
-                if len(body) > _LONGEST_ERROR_BYTES:
-                    break
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        raise problem_of(Answer(response.status_code, headers, body, self._settings.server, sent_bytes))
+        for piece in reply.pieces:
+            body += piece
+            if len(body) > _LONGEST_ERROR_BYTES:
+                break
+        sent_bytes = 0 if request.body is None else request.body.size_bytes
+        return problem_of(Answer(reply.status, reply.headers, body, self._settings.server, sent_bytes))
 
 
 def options_json(options: JsonObject) -> bytes:

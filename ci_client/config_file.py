@@ -6,7 +6,6 @@ this version doesn't know are kept.
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -87,6 +86,8 @@ def _unquoted(value: str) -> str:
 
 def _replace(path: Path, text: str) -> None:
     # A link to the real file (dotfile managers make them) stays a link.
+    import tempfile  # noqa: PLC0415 - reading the file needs none
+
     target = path.resolve()
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:

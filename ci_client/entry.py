@@ -5,22 +5,20 @@ Never a traceback: what nobody has foreseen is one line and exit code 70 (CI_TRA
 
 import os
 import sys
-import threading
-import traceback
-import types
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from ci_client.cli import ci
 from ci_client.problems import ClientError, ReaderLeft
-from ci_client.terminal import standard_console
-from ci_common.lifecycle import EXIT_BAD_USE, EXIT_CANCELLED, EXIT_INTERNAL
+from ci_common.exit_codes import EXIT_BAD_USE, EXIT_CANCELLED, EXIT_INTERNAL
+
+if TYPE_CHECKING:
+    from ci_client.terminal import Console
 
 
 def run() -> NoReturn:
     """Run the command line of this process, and leave it."""
-    _spare_the_library_its_own_command_line()
     _leave(_exit_code())
 
 
@@ -30,23 +28,29 @@ def _exit_code() -> int:
     except ReaderLeft as error:
         return error.exit_code  # as others do who write into a pipe
     except ClientError as error:
-        standard_console().error(str(error))
+        _console().error(str(error))
         return error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return EXIT_BAD_USE
     except click.UsageError as error:
-        standard_console().error(_usage_line(error))
+        _console().error(_usage_line(error))
         return EXIT_BAD_USE
     except (click.Abort, KeyboardInterrupt):
-        standard_console().note("interrupted")
+        _console().note("interrupted")
         return EXIT_CANCELLED
     except click.ClickException as error:
-        standard_console().error(error.format_message())
+        _console().error(error.format_message())
         return EXIT_BAD_USE
     except Exception as error:  # noqa: BLE001 - the last line of defence, and it is told
         return _unforeseen(error)
     return result if isinstance(result, int) else 0
+
+
+def _console() -> "Console":
+    from ci_client.terminal import standard_console  # noqa: PLC0415 - help needs none
+
+    return standard_console()
 
 
 def _usage_line(error: click.UsageError) -> str:
@@ -59,26 +63,17 @@ def _usage_line(error: click.UsageError) -> str:
 
 
 def _unforeseen(error: Exception) -> int:
+    import traceback  # noqa: PLC0415 - its import takes time, and this never happens
+
     if os.environ.get("CI_TRACEBACK"):
         traceback.print_exception(error)
     where = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{os.path.basename(where.filename)}:{where.lineno}"  # noqa: PTH119 - a name for people
-    standard_console().error(
+    _console().error(
         f"internal error: {type(error).__name__}: {error} ({place}); please report it with what "
         "CI_TRACEBACK=1 shows beside"
     )
     return EXIT_INTERNAL
-
-
-def _spare_the_library_its_own_command_line() -> None:
-    """Keep a large import out.
-
-    httpx imports its command line, and with it two large packages, where they happen to be installed.
-    The name is all that it needs.
-    """
-    stub = types.ModuleType("httpx._main")
-    stub.__dict__["main"] = lambda: None
-    sys.modules.setdefault(stub.__name__, stub)
 
 
 def _leave(exit_code: int) -> NoReturn:
@@ -87,6 +82,5 @@ def _leave(exit_code: int) -> NoReturn:
             stream.flush()
         except (OSError, ValueError, AttributeError):
             continue  # closed; there is nobody to tell
-    if threading.active_count() > 1:
-        os._exit(exit_code)  # a thread that waits for the network is not waited for
-    sys.exit(exit_code)
+    # Neither is a thread that waits for the network waited for, nor does anything need to be taken down.
+    os._exit(exit_code)

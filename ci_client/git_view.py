@@ -5,7 +5,6 @@ they are spelled there. Variables that a hook has set are dropped, since they na
 """
 
 import os
-import subprocess
 import sys
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
@@ -103,6 +102,8 @@ def normalised(name: str) -> str:
 
 
 def _git(folder: Path, *arguments: str, stdin: bytes = b"") -> bytes | None:
+    import subprocess  # noqa: PLC0415 - not every project is git's, and the import takes time
+
     environment = {name: value for name, value in os.environ.items() if name not in _OF_ONE_REPOSITORY}
     environment["GIT_OPTIONAL_LOCKS"] = "0"
     try:

@@ -16,9 +16,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pathspec import GitIgnoreSpec
-from pathspec.patterns.gitignore import GitIgnorePatternError
-
 from ci_client import git_view
 from ci_client.problems import BadUse, cause_of
 
@@ -39,6 +36,10 @@ class PatternFile:
     """One ignore file, with the lines of its patterns."""
 
     def __init__(self, text: str, name: str) -> None:
+        # Most projects leave this to git, and the import takes time.
+        from pathspec import GitIgnoreSpec  # noqa: PLC0415
+        from pathspec.patterns.gitignore import GitIgnorePatternError  # noqa: PLC0415
+
         lines = text.splitlines()
         try:
             self._spec = GitIgnoreSpec.from_lines(lines)

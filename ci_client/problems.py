@@ -17,7 +17,7 @@ Messages name the cause and the next step; they are shown as they are.
 from typing import ClassVar
 
 from ci_common.errors import CIError
-from ci_common.lifecycle import (
+from ci_common.exit_codes import (
     EXIT_BAD_USE,
     EXIT_INTERNAL,
     EXIT_NO_SUCH_JOB,

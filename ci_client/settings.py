@@ -17,19 +17,6 @@ from ci_client.problems import BadUse, KeyRefused
 DEFAULT_SERVER = "http://localhost:8000"
 DEFAULT_RETRY_SECONDS = 600.0
 
-SETTINGS_HELP = """\b
-Settings, in this order: option, environment variable, config file.
-  --api-key  CI_API_KEY        api_key=  your key, from an administrator
-  --server   CI_API_URL        server=   address of the server (http://localhost:8000);
-                                         CI_SERVER_URL is taken too, outside GitLab jobs
-             CI_CONFIG                   the config file (~/.ci/config), see `ci login`
-             CI_CA_BUNDLE                certificates to trust beside the system's, PEM
-             CI_RETRY_SECONDS            how long to try to reach the server again once a
-                                         job exists (600)
-             CI_TRACEBACK                show where an internal error comes from (unset)
-             HTTP_PROXY, HTTPS_PROXY, NO_PROXY, NO_COLOR: as everywhere
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Flags:

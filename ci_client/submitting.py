@@ -4,7 +4,6 @@ The work runs in a thread, the main thread waits (`interrupts`). The job's id is
 anything is sent, so that a try may be repeated and the job cancelled at any time.
 """
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,19 +14,17 @@ from ci_client import bundling
 from ci_client.bundling import Archive, size_text
 from ci_client.client import ServerClient, options_json
 from ci_client.interrupts import Task, Waiter
-from ci_client.problems import BadUse, ClientError, NoSuchJob, Transient, Unreachable, cause_of
-from ci_client.results import tell_end
+from ci_client.problems import BadUse, ClientError, NoSuchJob, Transient, Unreachable
 from ci_client.retrying import FIRST_CONTACT_SECONDS, Patience, persistently
 from ci_client.settings import Settings
 from ci_client.terminal import Console
-from ci_client.timing import timing_json, timing_lines
 from ci_client.uploading import SendingState, Upload
-from ci_client.watching import follow
-from ci_client.wire import Account, Completion, JobView, JsonObject, completion_of
+from ci_client.wire import Account, Completion, JobView, completion_of
 from ci_common.ids import JobId, new_job_id
-from ci_common.job_times import NO_TIMES, Milestone, Stopwatch, joined
-from ci_common.models import Outcome
+from ci_common.job_times import Milestone, Stopwatch
 
+_SMALL_BYTES = 1 << 20
+"""What takes no longer to send than a question whether it may be sent."""
 _CUTS_WHILE_SENDING = 5
 _NO_JOB_YET_SECONDS = 60.0
 """How long a server that was there a moment ago is waited for while no job can exist."""
@@ -80,6 +77,7 @@ class _Submission:
         self._watch = _stopwatch()
         self.job_id: JobId = new_job_id()
         self.sending = SendingState()
+        self._first_contact: Task[Account] | None = None
         self.end: Completion | None = None
         """How the job has ended, once that is known."""
 
@@ -88,25 +86,37 @@ class _Submission:
         root = bundling.project_root(self._request.path)
         bundling.check_requirements(root)
         arguments = _checked_arguments(self._request.pytest_args)
-        first_contact = Task(self._first_contact)  # the key is checked while the files are packed
-
-        def pause() -> None:
-            self.sending.check()
-            if first_contact.failed:
-                first_contact.result()
-
         self._watch.mark(Milestone.PACKING_BEGAN)
-        archive = bundling.pack(root, pause, self._console.progress)
+        archive = bundling.pack(root, self._check_on, self._packed)
         self._watch.mark(Milestone.PACKED)
         with archive.file:
             self._tell_what_goes(archive, root)
-            _check_limits(archive, first_contact.result())
+            if archive.size_bytes > _SMALL_BYTES:
+                self._meet_server()
+            if self._first_contact is not None:
+                _check_limits(archive, self._first_contact.result())
             self._watch.mark(Milestone.SENDING_BEGAN)
             self._send(self._upload(archive, arguments))
             self._watch.mark(Milestone.ACCEPTED)
         return self._go_on()
 
-    def _first_contact(self) -> Account:
+    def _check_on(self) -> None:
+        """Nobody has interrupted it, and nothing that runs beside it has failed."""
+        self.sending.check()
+        if self._first_contact is not None and self._first_contact.failed:
+            self._first_contact.result()
+
+    def _packed(self, number: int, count: int, read_bytes: int) -> None:
+        self._console.progress(f"packing: {number} of {count} files, {size_text(read_bytes)}")
+        if read_bytes > _SMALL_BYTES:
+            self._meet_server()
+
+    def _meet_server(self) -> None:
+        """Have the key checked beside the packing, and before much is sent; of little, sending tells it."""
+        if self._first_contact is None:
+            self._first_contact = Task(self._account)
+
+    def _account(self) -> Account:
         patience = Patience(FIRST_CONTACT_SECONDS, self._console.note, pause=self._pause)
         return persistently(self._client.me, patience)
 
@@ -147,7 +157,8 @@ class _Submission:
 
     def _send(self, upload: Upload) -> None:
         say, limit = self._console.note, self._settings.retry_seconds
-        while_unsent = Patience(min(limit, _NO_JOB_YET_SECONDS), say, pause=self._pause)
+        unsent_seconds = FIRST_CONTACT_SECONDS if self._first_contact is None else _NO_JOB_YET_SECONDS
+        while_unsent = Patience(min(limit, unsent_seconds), say, pause=self._pause)
         while_unsure = Patience(limit, say, pause=self._pause)
         cuts = 0
         while True:
@@ -189,34 +200,27 @@ class _Submission:
             return 0
         self._console.plain_line(f"Job ID: {self.job_id}")
         began = time.monotonic()
+        # Loaded only now, while the server is about to start the job.
+        from ci_client.results import tell_end  # noqa: PLC0415
+        from ci_client.watching import follow  # noqa: PLC0415
+
         self.end = follow(
             self._settings, self._client, self._console, self.job_id, after=0, watch=self._watch
         )
         self._watch.mark(Milestone.END_SHOWN)
         exit_code = tell_end(self._console, self.end, time.monotonic() - began)
         if self._request.timing or self._request.timing_file is not None:
-            self._tell_times()
+            from ci_client.telling_times import tell_times  # noqa: PLC0415 - seldom wanted
+
+            tell_times(
+                self._console,
+                self._client,
+                self.job_id,
+                self._watch.times,
+                shown=self._request.timing,
+                file=self._request.timing_file,
+            )
         return exit_code
-
-    def _tell_times(self) -> None:
-        """A courtesy behind the end: what fails here is told, and changes nothing of the exit code."""
-        mine, job = self._watch.times, None
-        try:
-            job = self._client.job(self.job_id, timing=True)
-        except ClientError as problem:
-            self._console.note(f"the server's times are not known: {problem}")
-        if self._request.timing:
-            times = joined(mine, NO_TIMES if job is None else job.times)
-            self._console.table(timing_lines(times, self._console.err_can_show, self._console.columns()))
-        if self._request.timing_file is not None:
-            told = {"job_id": self.job_id} if job is None else dict(job.raw)
-            self._write_times(Path(self._request.timing_file), told | {"client_timing": timing_json(mine)})
-
-    def _write_times(self, file: Path, told: JsonObject) -> None:
-        try:
-            file.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            self._console.note(f"{file} can't be written: {cause_of(error)}")
 
     def cancel(self, sender_has_ended: "Task[int]") -> JobView | None:
         """Cancel until it is certain; None where no job has come of it."""
@@ -250,6 +254,9 @@ def _stopwatch() -> Stopwatch:
 
 def _interrupted(waiter: Waiter, submission: _Submission, task: Task[int], console: Console) -> int:
     """A signal has arrived: see that there is no job, or that it is cancelled."""
+    from ci_client.results import tell_end  # noqa: PLC0415 - not needed otherwise before the job exists
+    from ci_common.models import Outcome  # noqa: PLC0415 - as above
+
     may_exist = submission.sending.stop()
     end = submission.end
     console.interrupted()

@@ -1,8 +1,4 @@
-"""The body of a submission: a multipart form of known length, streamed from the archive.
-
-It listens while it sends: an answer that comes before the end (a wrong key, a size limit) ends the
-sending, instead of pushing gigabytes into a connection whose other side has made up its mind.
-"""
+"""The body of a submission: a multipart form of known length, streamed from the archive."""
 
 import os
 import threading
@@ -10,12 +6,10 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO
 
-import httpcore
-
 from ci_client.interrupts import Stopped
+from ci_client.transport import Body
 
 _CHUNK_BYTES = 256 << 10
-_OWN_CONNECTION_BYTES = 1 << 20
 
 
 class SendingState:
@@ -57,7 +51,7 @@ class SendingState:
         return self._may_exist
 
 
-class Upload:
+class Upload(Body):
     """One archive under one job id; `chunks` may be called again for each try."""
 
     def __init__(
@@ -74,7 +68,6 @@ class Upload:
         self._archive_bytes = archive_bytes
         self._state = state
         self._progress = progress
-        self._connection: httpcore.NetworkStream | None = None
         self.sent_bytes = 0
         """Of the present try; 0 as long as nothing was taken."""
         boundary = uuid.uuid4().hex
@@ -95,44 +88,18 @@ class Upload:
         self.size_bytes = len(self._head) + archive_bytes + len(self._tail)
         self.headers: Mapping[str, str] = {
             "Content-Type": f"multipart/form-data; boundary={boundary}",
-            "Content-Length": str(self.size_bytes),
             "Idempotency-Key": job_id,
         }
 
-    @property
-    def wants_own_connection(self) -> bool:
-        """Whether listening is worth a connection of its own: only a new one can be listened to."""
-        return self._archive_bytes > _OWN_CONNECTION_BYTES
-
-    def trace(self, event: str, info: Mapping[str, object]) -> None:
-        """Learn from the HTTP library which connection it uses."""
-        if event == "connection.connect_tcp.complete":
-            stream = info.get("return_value")
-            self._connection = stream if isinstance(stream, httpcore.NetworkStream) else None
-        elif event.endswith("start_tls.complete"):
-            # Beneath TLS there are bytes that are no answer, session tickets for one.
-            self._connection = None
-
     def chunks(self) -> Iterator[bytes]:
-        """The body.
-
-        Raises:
-            Stopped: the user has interrupted it.
-            httpcore.WriteError: there is an answer already; the library then goes on to read it.
-        """
         self._archive.seek(0, os.SEEK_SET)
         self.sent_bytes = 0
         pending = self._head
         while chunk := self._archive.read(_CHUNK_BYTES):
             self._state.check()
-            self._check_for_answer()
             yield pending
             self.sent_bytes += len(pending)
             self._progress(self.sent_bytes)
             pending = chunk
         self._state.release_end()
         yield pending + self._tail
-
-    def _check_for_answer(self) -> None:
-        if self._connection is not None and self._connection.get_extra_info("is_readable"):
-            raise httpcore.WriteError("answered before the end")

@@ -8,6 +8,7 @@
 Everything that changes a job's status checks here, in every repository.
 """
 
+from ci_common.exit_codes import EXIT_CANCELLED, EXIT_ERROR, EXIT_LOST, EXIT_OUT_OF_MEMORY, EXIT_TIMED_OUT
 from ci_common.models import JobStatus, Outcome, Reason
 
 MAX_ATTEMPTS = 3
@@ -21,18 +22,6 @@ _TRANSITIONS = frozenset(
         (JobStatus.RUNNING, JobStatus.QUEUED),
     }
 )
-
-EXIT_BAD_USE = 64
-EXIT_ERROR = 65
-EXIT_NO_SUCH_JOB = 66
-EXIT_UNREACHABLE = 69
-EXIT_INTERNAL = 70
-EXIT_LOST = 75
-EXIT_NOT_PERMITTED = 77
-EXIT_TIMED_OUT = 124
-EXIT_CANCELLED = 130
-EXIT_OUT_OF_MEMORY = 137
-EXIT_TERMINATED = 143
 
 _EXIT_CODES = {
     Outcome.ERROR: EXIT_ERROR,

@@ -359,7 +359,7 @@ async def test_more_than_the_server_takes_is_not_sent(
         await exchange.json(200, {"limits": limits})
 
     async with scripted_server({"^GET /me$": me}) as server:
-        done = await finished(client_of(home, server.url).start("submit", "test", cwd=project))
+        done = await finished(client_of(home, server.url).start("submit", "test", cwd=large(project)))
         assert server.made(SUBMIT) == []
     assert done.exit_code == 64
     assert words in done.stderr

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.client.client_command import client_of
-from tests.integration.client.scripted_server import Exchange, scripted_server
+from tests.integration.client.scripted_server import Exchange, Handler, complete, log, scripted_server
 from tests.integration.client.worker import finished
 
 TLS = Path(__file__).parents[2] / "fixtures" / "tls"
@@ -48,3 +48,34 @@ async def test_proxies_are_for_other_machines_and_their_faults_are_named(home: P
     assert there.exit_code in {64, 69}
     assert len(there.stderr.splitlines()[-1]) > 20
     assert "Traceback" not in there.stderr
+
+
+async def test_a_proxy_carries_all_that_a_submission_needs(home: Path, project: Path) -> None:
+    async def submitted(exchange: Exchange) -> None:
+        await exchange.read_body()
+        await exchange.json(202, {"job_id": exchange.headers["idempotency-key"], "status": "queued"})
+
+    async def events(exchange: Exchange) -> None:
+        await exchange.begin_events()
+        await exchange.send(b"id: 0\n\n" + log(1, "fine\n") + complete(2))
+
+    handlers: dict[str, Handler] = {
+        "^POST http://ci.invalid/submit-async$": submitted,
+        "^GET http://ci.invalid/jobs/[^/]*/stream$": events,
+    }
+    async with scripted_server(handlers) as proxy:
+        settings = {"HTTP_PROXY": proxy.url, "http_proxy": proxy.url, "NO_PROXY": "", "no_proxy": ""}
+        client = client_of(home, "http://ci.invalid", **settings)
+        done = await finished(client.start("submit", "test", cwd=project))
+        assert all(b'name="file"' in request.body for request in proxy.made("^POST"))
+    assert (done.exit_code, done.stdout) == (0, b"fine\n")
+
+
+async def test_a_server_under_a_path_is_asked_there(home: Path) -> None:
+    async def none(exchange: Exchange) -> None:
+        assert exchange.query == "limit=101"
+        await exchange.json(200, [])
+
+    async with scripted_server({"^GET /under/a%20path/jobs$": none}) as server:
+        done = await finished(client_of(home, f"{server.url}/under/a%20path").start("list", "--json"))
+    assert (done.exit_code, done.stdout) == (0, b"[]\n")

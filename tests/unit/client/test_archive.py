@@ -18,7 +18,7 @@ def nothing() -> None:
     """No pause."""
 
 
-def quiet(_text: str) -> None:
+def quiet(_number: int, _count: int, _read_bytes: int) -> None:
     """No progress."""
 
 
