@@ -44,6 +44,15 @@ class QueueCounts:
     running: int
 
 
+@dataclass(frozen=True, slots=True)
+class QueuedJob:
+    """A job that waits, and where."""
+
+    job: Job
+    place: int
+    """1 for the one that is next."""
+
+
 class AccountRepository(ABC):
     """Users and their keys."""
 
@@ -155,8 +164,8 @@ class JobRepository(AccountRepository):
 
     @abstractmethod
     async def events_after(self, job_id: JobId, after: int, limit_bytes: int = 1 << 20) -> Sequence[JobEvent]:
-        """The next events behind number `after`, in order: at least one where there is one, then as
-        many as fit in `limit_bytes` of JSON. Empty for a job that doesn't exist."""
+        """The next events behind number `after`, in order, until their JSON comes to `limit_bytes`: less
+        than that means that there were no more. Empty for a job that doesn't exist."""
 
     @abstractmethod
     async def last_seqs(self, job_ids: Sequence[JobId]) -> Mapping[JobId, int]:
@@ -173,8 +182,8 @@ class JobRepository(AccountRepository):
         """
 
     @abstractmethod
-    async def queue_place(self, job_id: JobId) -> int:
-        """1 for the queued job that is next, 0 for a job that is not queued."""
+    async def queued_among(self, job_ids: Sequence[JobId]) -> Mapping[JobId, QueuedJob]:
+        """Those of these jobs that are queued. The queue is read once, however many are asked for."""
 
     @abstractmethod
     async def queue_counts(self) -> QueueCounts:

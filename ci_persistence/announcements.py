@@ -11,7 +11,9 @@ import errno
 import logging
 import os
 import socket
+import time
 from collections.abc import Collection
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -23,6 +25,8 @@ EVERYTHING = b"*"
 _MAX_IDS = 100
 """Ids in one datagram; more of them are `EVERYTHING`."""
 SOCKET_SUFFIX = ".sock"
+_SETTLING_NANOSECONDS = 1_000_000_000
+"""Two changes of a folder within one tick of the kernel's clock bear the same time."""
 _GONE = {errno.ENOENT, errno.ENOTDIR}
 _DEAD = {errno.ECONNREFUSED}
 _NOT_REMOVABLE = {errno.EACCES, errno.EPERM, errno.EISDIR}
@@ -39,16 +43,33 @@ class Audience(StrEnum):
     CONTROLLER = "controller"
 
 
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """The sockets of a folder as they were seen; `directory` is open, for `socket_address`."""
+
+    directory: int
+    state: tuple[int, int, int]
+    names: dict[Audience, list[str]]
+    is_settled: bool
+    """Whether any later change of the folder shows in its `state`."""
+
+
 class Announcer:
-    """Sends; used from the one thread that commits."""
+    """Sends; used from the one thread that commits.
+
+    Listing the folder costs four times as much as the sending itself: it is done again only when the
+    folder has changed.
+    """
 
     def __init__(self, db_path: Path) -> None:
         self._wake_dir = wake_dir_of(db_path)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._listing: _Listing | None = None
 
     def close(self) -> None:
         """Nothing is sent any more."""
         self._socket.close()
+        self._forget()
 
     def announce(self, audience: Audience, job_ids: Collection[JobId]) -> None:
         """These jobs have changed."""
@@ -61,19 +82,14 @@ class Announcer:
 
     def _send(self, audience: Audience, text: bytes) -> None:
         try:
-            directory = os.open(self._wake_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            listing = self._present_listing()
+            for name in listing.names[audience]:
+                self._send_to(listing.directory, name, text)
         except FileNotFoundError:
-            return  # nobody ever listened
+            self._forget()  # nobody ever listened
         except OSError as error:
-            _log.warning("nobody can be woken through %s: %s", self._wake_dir, error)
-            return
-        try:
-            for name in socket_names(directory, audience):
-                self._send_to(directory, name, text)
-        except OSError as error:
+            self._forget()
             _log.warning("not everybody was woken through %s: %s", self._wake_dir, error)
-        finally:
-            os.close(directory)
 
     def _send_to(self, directory: int, name: str, text: bytes) -> None:
         try:
@@ -83,6 +99,36 @@ class Announcer:
                 remove_socket(directory, name)
             elif error.errno not in _GONE | _CAN_WAIT:
                 raise
+
+    def _present_listing(self) -> _Listing:
+        state = _state_of(self._wake_dir)
+        if self._listing is None or not self._listing.is_settled or self._listing.state != state:
+            self._forget()
+            self._listing = _list(self._wake_dir)
+        return self._listing
+
+    def _forget(self) -> None:
+        if self._listing is not None:
+            os.close(self._listing.directory)
+            self._listing = None
+
+
+def _list(wake_dir: Path) -> _Listing:
+    directory = os.open(wake_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # Looked at before the names are read: what comes between makes another state.
+        state = _state_of(f"/proc/self/fd/{directory}")
+        is_settled = time.time_ns() - state[-1] > _SETTLING_NANOSECONDS
+        names = {audience: socket_names(directory, audience) for audience in Audience}
+    except BaseException:
+        os.close(directory)
+        raise
+    return _Listing(directory, state, names, is_settled)
+
+
+def _state_of(folder: Path | str) -> tuple[int, int, int]:
+    status = os.stat(folder)  # noqa: PTH116 - on the way of every line: a third of what Path takes
+    return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
 def socket_names(directory: int, audience: Audience) -> list[str]:

@@ -5,13 +5,14 @@ only for queries that repeat its condition.
 """
 
 import sqlite3
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 
 from ci_common.errors import NotFound
 from ci_common.ids import InstanceId, JobId, UserId
 from ci_common.job_times import NO_TIMES, JobTimes
 from ci_common.models import EventType, Job, JobEvent, JobStatus
-from ci_common.repository import QueueCounts
+from ci_common.repository import QueueCounts, QueuedJob
 from ci_persistence import transitions
 from ci_persistence.phase_times import times_of
 from ci_persistence.rows import JOB_COLUMNS, JobRow, job_of, json_array
@@ -97,7 +98,7 @@ def _number_of(sql: sqlite3.Connection, user_id: UserId | None, job_id: JobId) -
 
 
 def events_after(sql: sqlite3.Connection, job_id: JobId, after: int, limit_bytes: int) -> Sequence[JobEvent]:
-    """The next ones, as many as fit, one at least."""
+    """The next ones, until they come to `limit_bytes`."""
     cursor = sql.execute(
         "SELECT seq, type, json FROM events WHERE job_number = (SELECT number FROM jobs WHERE id = ?) "
         "AND seq > ? ORDER BY seq",
@@ -107,10 +108,10 @@ def events_after(sql: sqlite3.Connection, job_id: JobId, after: int, limit_bytes
         events: list[JobEvent] = []
         total_bytes = 0
         for seq, kind, json in cursor:
-            total_bytes += len(json)  # ASCII
-            if events and total_bytes > limit_bytes:
-                break
             events.append(JobEvent(seq=seq, type=EventType(kind), json=json))
+            total_bytes += len(json)  # ASCII
+            if total_bytes >= limit_bytes:
+                break
         return events
     finally:
         cursor.close()
@@ -141,14 +142,20 @@ def jobs_in_status(sql: sqlite3.Connection, status: JobStatus, limit: int | None
     return [job_of(row) for row in rows]
 
 
-def queue_place(sql: sqlite3.Connection, job_id: JobId) -> int:
-    """1 for the next one, 0 for what isn't queued."""
-    place: int = sql.execute(
-        f"SELECT count(*) FROM jobs WHERE status = 'queued' AND {UNFINISHED} "
-        "AND number <= (SELECT number FROM jobs WHERE id = ? AND status = 'queued')",
-        (job_id,),
-    ).fetchone()[0]
-    return place
+def queued_among(sql: sqlite3.Connection, job_ids: Sequence[JobId]) -> Mapping[JobId, QueuedJob]:
+    """Counting each one's place by itself would read the queue as often as there are watchers."""
+    rows: list[JobRow] = sql.execute(
+        f"{SELECT_JOB} WHERE id IN (SELECT value FROM json_each(?)) AND status = 'queued'",
+        (json_array(job_ids),),
+    ).fetchall()
+    if not rows:
+        return {}
+    queue: list[tuple[int]] = sql.execute(
+        f"SELECT number FROM jobs WHERE status = 'queued' AND {UNFINISHED} AND number <= ? ORDER BY number",
+        (max(row[0] for row in rows),),
+    ).fetchall()
+    found = ((row[0], job_of(row)) for row in rows)
+    return {job.id: QueuedJob(job, bisect_right(queue, (number,))) for number, job in found}
 
 
 def queue_counts(sql: sqlite3.Connection) -> QueueCounts:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 
 from ci_common.clock import from_iso, to_iso
 from ci_common.ids import ContainerId, Fence, JobId, KeyId, UserId, VolumeName
@@ -230,7 +231,9 @@ def _options_text(options: SubmitOptions) -> str:
     )
 
 
+@lru_cache(maxsize=64)
 def _options_of(text: str) -> SubmitOptions:
+    # A job's row is read with each line that it prints, and its options never change.
     stored = json.loads(text)
     arguments: list[str] | None = stored["pytest_args"]
     return SubmitOptions(

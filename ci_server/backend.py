@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from sse_starlette.sse import AppStatus
+
 from ci_common.bundle_store import BundleStore
 from ci_common.errors import CIError
 from ci_common.repository import JobRepository
@@ -18,8 +20,10 @@ from ci_server.auth import Authenticator, KeyUseRecorder
 from ci_server.errors import NotReady
 from ci_server.event_reader import EventReader
 from ci_server.metrics import ReplicaMetrics
+from ci_server.queue_looks import QueueLooks
 from ci_server.settings import ServerSettings
 from ci_server.storage import Storage, StorageOpener
+from ci_server.stream_clock import StreamClock
 from ci_server.stream_hub import StreamHub
 from ci_server.streaming import StreamSources
 from ci_server.waiting import ControllerWatch
@@ -101,18 +105,20 @@ class Backend:
     async def _serving(self, storage: Storage) -> AsyncGenerator[Services]:
         recorder = KeyUseRecorder(storage.jobs)
         authenticator = Authenticator(storage.jobs, recorder.note)
-        hub = StreamHub(authenticator)
+        reader = EventReader(storage.jobs)
+        hub = StreamHub(authenticator, storage.jobs, reader)
+        clock = StreamClock(hub, self._settings, lambda: AppStatus.should_exit)
         self.metrics.count_streams(lambda: len(hub))
         streams = StreamSources(
-            jobs=storage.jobs,
             hub=hub,
-            reader=EventReader(storage.jobs),
+            reader=reader,
+            queue=QueueLooks(storage.jobs),
             controller=ControllerWatch(storage.jobs),
-            settings=self._settings,
         )
         tasks = [
             asyncio.create_task(_kept_running("key use", recorder.run)),
             asyncio.create_task(_kept_running("wake-ups", lambda: hub.run(storage.changes))),
+            asyncio.create_task(_kept_running("stream clock", clock.run)),
         ]
         try:
             with ThreadPoolExecutor(_CHECKERS, "archive-check") as checkers:

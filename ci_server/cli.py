@@ -3,6 +3,7 @@
 import logging
 import sys
 import textwrap
+from contextlib import suppress
 
 import click
 import uvicorn
@@ -10,12 +11,15 @@ from pydantic import ValidationError
 
 from ci_persistence import data_paths
 from ci_server.factory import create_app
+from ci_server.quiet_server import QuietServer
 from ci_server.settings import ServerSettings, described_settings, variable_of
 from ci_server.storage import sqlite_storage
 
 _GRACE_SECONDS = 30
 """For uploads that are under way when the server is told to stop; streams end at once."""
 _EXIT_BAD_USE = 2
+_EXIT_NOT_STARTED = 3
+"""As `python -m uvicorn` exits."""
 
 
 def _settings_help() -> str:
@@ -42,15 +46,21 @@ def cli(host: str, port: int, db_path: str | None, *, access_log: bool) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = _settings()
     paths = data_paths.resolve(db_path)
-    uvicorn.run(
-        create_app(settings, sqlite_storage(paths)),
-        host=host,
-        port=port,
-        access_log=access_log,
-        server_header=False,
-        ws="none",
-        timeout_graceful_shutdown=_GRACE_SECONDS,
+    server = QuietServer(
+        uvicorn.Config(
+            create_app(settings, sqlite_storage(paths)),
+            host=host,
+            port=port,
+            access_log=access_log,
+            server_header=False,
+            ws="none",
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
     )
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(_EXIT_NOT_STARTED)
 
 
 def _settings() -> ServerSettings:

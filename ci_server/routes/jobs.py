@@ -91,7 +91,7 @@ async def stream_job(
     """The events of a job, past and to come, until it completes."""
     position = start_of_stream(job, last_event_id, after, from_beginning=from_beginning)
     stream = JobStream(services.streams, job, position, caller.credential)
-    return EventStreamResponse(stream, services.settings)
+    return EventStreamResponse(stream)
 
 
 @router.get("/{job_id}/logs", response_class=Response, responses=_TEXT)

@@ -109,7 +109,7 @@ async def submit_async(
 
 def _events_of(job: Job, services: Services, caller: Caller, *, preamble: bytes) -> Response:
     stream = JobStream(services.streams, job, position=0, credential=caller.credential)
-    return EventStreamResponse(stream, services.settings, preamble=preamble, headers=_headers(job))
+    return EventStreamResponse(stream, preamble=preamble, headers=_headers(job))
 
 
 def _headers(job: Job) -> dict[str, str]:

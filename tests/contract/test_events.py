@@ -16,7 +16,7 @@ async def test_events_are_read_from_any_number_on(world: World) -> None:
     assert await numbers(99) == []
 
 
-async def test_a_read_is_limited_in_bytes_but_never_empty(world: World) -> None:
+async def test_a_read_ends_once_it_has_come_to_its_limit(world: World) -> None:
     job = await world.running()
     await world.append(job.id, [line("x" * 1000) for _ in range(10)], 1)
 
@@ -27,7 +27,9 @@ async def test_a_read_is_limited_in_bytes_but_never_empty(world: World) -> None:
     assert [event.seq for event in await read(1, 1)] == [2]
     assert [event.seq for event in await read(1, size)] == [2]
     assert [event.seq for event in await read(1, size * 3)] == [2, 3, 4]
-    assert [event.seq for event in await read(1, size * 4 - 1)] == [2, 3, 4]
+    # What comes to less than the limit is all that there was.
+    assert [event.seq for event in await read(1, size * 3 + 1)] == [2, 3, 4, 5]
+    assert [event.seq for event in await read(9, size * 3 + 1)] == [10, 11]
 
 
 async def test_a_line_of_any_length_is_one_event(world: World) -> None:

@@ -31,7 +31,7 @@ from ci_common.models import (
     User,
     Verdict,
 )
-from ci_common.repository import QueueCounts, Repository
+from ci_common.repository import QueueCounts, QueuedJob, Repository
 from ci_persistence import transitions
 from ci_persistence.transitions import Change
 from tests.fakes.memory_accounts import MemoryAccounts
@@ -113,10 +113,10 @@ class MemoryRepository(MemoryAccounts, Repository):
         chosen: list[JobEvent] = []
         total_bytes = 0
         for event in self._events.get(job_id, [])[after:]:
-            total_bytes += len(event.json)
-            if chosen and total_bytes > limit_bytes:
-                break
             chosen.append(event)
+            total_bytes += len(event.json)
+            if total_bytes >= limit_bytes:
+                break
         return chosen
 
     async def last_seqs(self, job_ids: Sequence[JobId]) -> Mapping[JobId, int]:
@@ -126,9 +126,9 @@ class MemoryRepository(MemoryAccounts, Repository):
         job = await self.get_job(job_id)
         return self._store(transitions.request_cancel(job, reason, utc_now()))
 
-    async def queue_place(self, job_id: JobId) -> int:
-        queued = [job.id for job in self._in(JobStatus.QUEUED)]
-        return queued.index(job_id) + 1 if job_id in queued else 0
+    async def queued_among(self, job_ids: Sequence[JobId]) -> Mapping[JobId, QueuedJob]:
+        queue = enumerate(self._in(JobStatus.QUEUED), start=1)
+        return {job.id: QueuedJob(job, place) for place, job in queue if job.id in set(job_ids)}
 
     async def queue_counts(self) -> QueueCounts:
         return QueueCounts(queued=len(self._in(JobStatus.QUEUED)), running=len(self._in(JobStatus.RUNNING)))

@@ -1,4 +1,5 @@
 import asyncio
+import os
 import shutil
 import sqlite3
 import stat
@@ -10,6 +11,7 @@ import pytest
 
 from ci_common.ids import JobId, new_job_id
 from ci_common.models import ControllerState, Reason
+from ci_persistence import announcements
 from ci_persistence.announcements import Announcer, Audience
 from ci_persistence.change_feed import ChangeFeed
 from ci_persistence.data_paths import wake_dir_of
@@ -266,3 +268,46 @@ def test_other_files_in_the_folder_do_no_harm(db_path: Path) -> None:
     assert listener.receive() == Wake(everything=True)
     announcer.close()
     listener.close()
+
+
+def test_a_folder_is_listed_again_only_once_it_has_changed(
+    db_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listings: list[int] = []
+    list_names = announcements.socket_names
+
+    def counted(directory: int, audience: Audience) -> list[str]:
+        listings.append(directory)
+        return list_names(directory, audience)
+
+    def announced(listener: WakeSocket) -> bool:
+        listings.clear()
+        announcer.announce_everything(Audience.SERVER)
+        return listener.receive() == Wake(everything=True)
+
+    monkeypatch.setattr(announcements, "socket_names", counted)
+    folder = wake_dir_of(db_path)
+    first = WakeSocket.open(folder, Audience.SERVER)
+    announcer = Announcer(db_path)
+    # Changed a moment ago: another change might bear the same time.
+    assert announced(first)
+    assert announced(first)
+    assert listings
+
+    os.utime(folder, ns=(1, 1))
+    assert announced(first)
+    assert listings
+    assert announced(first)
+    assert not listings
+
+    second = WakeSocket.open(folder, Audience.SERVER)
+    assert announced(second)
+    first.close()
+    assert announced(second)
+    second.close()
+    shutil.rmtree(folder)
+    announcer.announce_everything(Audience.SERVER)
+    third = WakeSocket.open(folder, Audience.SERVER)
+    assert announced(third)
+    third.close()
+    announcer.close()

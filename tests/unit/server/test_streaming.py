@@ -1,96 +1,18 @@
 import asyncio
 import json
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import pytest
 
-from ci_common.api_keys import new_key
-from ci_common.errors import InvalidInput, StorageBusy
-from ci_common.event_data import EventData, notice_data
-from ci_common.ids import Fence, JobId, new_job_id, new_user_id
-from ci_common.models import (
-    ControllerState,
-    EventType,
-    Job,
-    JobEvent,
-    JobStatus,
-    LeaseHolder,
-    Outcome,
-    Reason,
-    Submission,
-    SubmitOptions,
-    Verdict,
-)
-from ci_server.auth import Authenticator, Credential
-from ci_server.event_reader import EventReader, batch_of, event_frame
+from ci_common.errors import InvalidInput
+from ci_common.event_data import notice_data
+from ci_common.ids import new_job_id, new_user_id
+from ci_common.models import ControllerState, EventType, Job, JobEvent, JobStatus, Reason, SubmitOptions
+from ci_server.event_reader import batch_of, event_frame
 from ci_server.settings import ServerSettings
-from ci_server.stream_hub import StreamHub
-from ci_server.streaming import JobStream, StreamSources, start_of_stream
-from ci_server.waiting import ControllerWatch
-from tests.fakes.memory_repository import MemoryRepository
-
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-
-class Counting(MemoryRepository):
-    """Counts readings of events, and holds them up when told to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.readings = 0
-        self.begun = asyncio.Semaphore(0)
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.is_busy = False
-
-    async def events_after(self, job_id: JobId, after: int, limit_bytes: int = 1 << 20) -> Sequence[JobEvent]:
-        self.readings += 1
-        self.begun.release()
-        if self.is_busy:
-            raise StorageBusy("locked")
-        events = await super().events_after(job_id, after, limit_bytes)
-        await self.gate.wait()
-        return events
-
-
-@dataclass
-class Scene:
-    """A queued job, its owner's credential, and all that its streams need."""
-
-    repository: Counting
-    credential: Credential
-    job: Job
-    hub: StreamHub
-    sources: StreamSources
-    fence: Fence
-
-    async def add(self, *texts: str) -> None:
-        await self.repository.add_events(self.fence, self.job.id, [notice_data(text) for text in texts])
-
-    async def complete(self, *events: EventData) -> None:
-        await self.repository.complete(self.fence, self.job.id, Verdict(Outcome.CANCELLED), events)
-
-    async def stream(self, position: int = 0) -> JobStream:
-        job = await self.repository.get_job(self.job.id)
-        return JobStream(self.sources, job, position, self.credential)
-
-
-async def scene() -> Scene:
-    repository = Counting()
-    key = new_key()
-    user = await repository.create_user("ann", "ann@example.org")
-    stored = await repository.create_key(user.id, "k", key.prefix, key.digest, None)
-    submission = Submission(new_job_id(), user.id, stored.id, SubmitOptions(), 1, NOON)
-    job, _ = await repository.submit(submission, lambda: None)
-    lease = await repository.take_lease(LeaseHolder(1, 1, "b"), None)
-    authenticator = Authenticator(repository, lambda _: None)
-    hub = StreamHub(authenticator)
-    sources = StreamSources(
-        repository, hub, EventReader(repository), ControllerWatch(repository), ServerSettings()
-    )
-    return Scene(repository, Credential(key.prefix, key.digest), job, hub, sources, lease.fence)
+from ci_server.stream_clock import StreamClock
+from ci_server.streaming import JobStream, start_of_stream
+from ci_server.watch import Watch
+from tests.unit.server.stream_scene import NOON, FakeChanges, FakeWake, scene
 
 
 def job_at(last_seq: int) -> Job:
@@ -184,36 +106,19 @@ async def test_a_watcher_that_leaves_does_not_take_the_reading_from_others() -> 
     assert (await staying).last_seq == 1
 
 
-@dataclass(frozen=True)
-class FakeWake:
-    job_ids: Collection[JobId] = ()
-    everything: bool = False
-
-
-class FakeChanges:
-    """Brings the wakes that a test puts in."""
-
-    def __init__(self) -> None:
-        self.wakes: asyncio.Queue[FakeWake] = asyncio.Queue()
-
-    async def wait(self, timeout_seconds: float) -> FakeWake:
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                return await self.wakes.get()
-        except TimeoutError:
-            return FakeWake()
-
-
 async def test_a_wake_rings_the_bells_of_its_job_alone() -> None:
     at = await scene()
     changes = FakeChanges()
     running = asyncio.create_task(at.hub.run(changes))
-    other = new_job_id()
-    with at.hub.watching(at.job.id, at.credential) as one, at.hub.watching(other, at.credential) as two:
+    one, two = Watch(at.credential), Watch(at.credential)
+    two.is_waiting = True
+    with at.hub.watching(at.job.id, one) as feed, at.hub.watching(new_job_id(), two):
         assert len(at.hub) == 2
+        feed.reached(0)
+        await at.add("x")
         changes.wakes.put_nowait(FakeWake(frozenset({at.job.id})))
-        await one.wait(60)
-        two_waits = asyncio.create_task(two.wait(60))
+        await one.wait()
+        two_waits = asyncio.create_task(two.wait())
         await asyncio.sleep(0)
         assert not two_waits.done()
         changes.wakes.put_nowait(FakeWake(everything=True))
@@ -223,11 +128,10 @@ async def test_a_wake_rings_the_bells_of_its_job_alone() -> None:
 
 
 async def test_a_ring_between_clear_and_wait_is_not_lost() -> None:
-    at = await scene()
-    with at.hub.watching(at.job.id, at.credential) as watch:
-        watch.clear()
-        watch.ring()
-        await watch.wait(60)
+    watch = Watch((await scene()).credential)
+    watch.clear()
+    watch.ring()
+    await watch.wait()
 
 
 async def collected(stream: JobStream) -> list[str]:
@@ -265,11 +169,10 @@ async def test_a_stopping_server_ends_a_stream_in_the_midst_of_it() -> None:
     at = await scene()
     await at.add("x")
     stream = await at.stream()
-    ending = asyncio.create_task(stream.end_when_stopping())
     frames = stream.frames()
     seen = [await anext(frames), await anext(frames)]
-    stream.is_stopping.set()
-    await ending
+    clock = StreamClock(at.hub, ServerSettings(), lambda: True)
+    clock.tick(0)
     seen += [frame async for frame in frames]
     assert b"complete" not in b"".join(seen)
     assert len(at.hub) == 0
