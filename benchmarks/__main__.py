@@ -15,15 +15,17 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.bench import Bench
 from benchmarks.catalogue import PEERS, ROWS, Row
+from benchmarks.engine import Engine
 from benchmarks.figures import RowResult
 from benchmarks.report import markdown_table, text_table
 
 _INTERRUPTED = 130
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
@@ -32,7 +34,7 @@ def main() -> int:
     rows = [*ROWS, PEERS]
     if arguments.list:
         for row in rows:
-            print(f"{row.name:<12}{row.title}{'' if row.quick else ' (not with --quick)'}")
+            print(f"{row.name:<12}{row.title}{'' if row.quick else ' (with --quick only if it is named)'}")
         return 0
     wanted = arguments.rows.split(",") if arguments.rows else [row.name for row in ROWS]
     unknown = set(wanted) - {row.name for row in rows}
@@ -40,16 +42,17 @@ def main() -> int:
         print(f"no such row: {', '.join(sorted(unknown))}; --list shows all", file=sys.stderr)
         return 2
     chosen = [row for row in rows if row.name in wanted or (row is PEERS and arguments.peers)]
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)  # they, too, must leave nothing behind
-    when, results, code = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), list[RowResult](), 0
+    for number in _ENDING:
+        signal.signal(number, _interrupt)
+    machine, results, code = _machine(quick=arguments.quick), list[RowResult](), 0
     try:
         with (
             tempfile.TemporaryDirectory(prefix="ci-benchmarks-") as folder,
             Bench(Path(folder), arguments.quick) as bench,
         ):
             for row in chosen:
-                results.append(_measure(bench, row))
+                is_left_out = arguments.quick and not (row.quick or arguments.rows)
+                results.append(_left_out(row) if is_left_out else _measure(bench, row))
     except KeyboardInterrupt:
         print("interrupted; the table has what was measured before", file=sys.stderr)
         code = _INTERRUPTED
@@ -57,8 +60,15 @@ def main() -> int:
     if arguments.markdown:
         arguments.markdown.write_text(markdown_table(results), encoding="utf-8")
     if arguments.json:
-        arguments.json.write_text(_json(when, arguments.quick, results), encoding="utf-8")
+        arguments.json.write_text(_json(machine, results), encoding="utf-8")
     return code or int(any(result.failed for result in results))
+
+
+def _interrupt(*_: object) -> None:
+    """The first one ends the measuring; none must end the cleaning up."""
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 class _Arguments(argparse.Namespace):
@@ -70,10 +80,14 @@ class _Arguments(argparse.Namespace):
     markdown: Path | None
 
 
+def _left_out(row: Row) -> RowResult:
+    return RowResult(
+        row.name, row.title, remark=f"left out by --quick; --quick --rows {row.name} measures it"
+    )
+
+
 def _measure(bench: Bench, row: Row) -> RowResult:
     load, began = os.getloadavg()[0], time.monotonic()
-    if bench.quick and not row.quick:
-        return RowResult(row.name, row.title, remark="left out by --quick: it takes minutes")
     bench.progress.row(row.name)
     try:
         figures = tuple(row.measure(bench))
@@ -83,15 +97,21 @@ def _measure(bench: Bench, row: Row) -> RowResult:
     return RowResult(row.name, row.title, figures, seconds=time.monotonic() - began, load=load)
 
 
-def _json(when: str, quick: bool, results: Sequence[RowResult]) -> str:
-    machine = {
+def _machine(*, quick: bool) -> dict[str, object]:
+    return {
+        "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "quick": quick,
         "cores": os.cpu_count(),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "load_after": os.getloadavg(),
+        "engine": Engine().version(),
+        "load_before": os.getloadavg(),
     }
+
+
+def _json(machine: Mapping[str, object], results: Sequence[RowResult]) -> str:
     rows = [result.as_json() for result in results]
-    return json.dumps({"when": when, "quick": quick, "machine": machine, "rows": rows}, indent=1) + "\n"
+    return json.dumps({**machine, "load_after": os.getloadavg(), "rows": rows}, indent=1) + "\n"
 
 
 def _parser() -> argparse.ArgumentParser:

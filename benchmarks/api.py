@@ -3,6 +3,7 @@
 import http.client
 import io
 import json
+import time
 import uuid
 import zipfile
 from pathlib import Path
@@ -11,6 +12,8 @@ from urllib.parse import urlsplit
 from benchmarks.installation import Installation
 
 _CALL_SECONDS = 600.0
+_IDLE_SECONDS = 1.0
+"""An idle connection is not trusted for longer."""
 
 
 class Api:
@@ -20,6 +23,7 @@ class Api:
         address = urlsplit(installation.address)
         self._connection = http.client.HTTPConnection(address.netloc, timeout=_CALL_SECONDS)
         self._headers = {"Authorization": f"Bearer {installation.key}"}
+        self._used = time.monotonic()
 
     def submit(self, archive: bytes, *pytest_args: str) -> str:
         """Queue a job; its id."""
@@ -57,9 +61,12 @@ class Api:
     def _call(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> bytes:
+        if time.monotonic() - self._used > _IDLE_SECONDS:
+            self._connection.close()  # the server may have; it opens itself again
         self._connection.request(method, path, body, {**self._headers, **(headers or {})})
         answer = self._connection.getresponse()
         content = answer.read()
+        self._used = time.monotonic()
         if answer.status >= 400:
             raise RuntimeError(f"{method} {path}: {answer.status} {content.decode(errors='replace')}")
         return content

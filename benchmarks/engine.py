@@ -97,6 +97,10 @@ class Engine:
         except EngineFault:
             return None
 
+    def version(self) -> str:
+        """The engine's own."""
+        return str(cast("Json", self.caller().call("GET", "/version"))["Version"])
+
     def labels(self) -> dict[str, str]:
         """For what is made over the socket."""
         name, _, value = self.label.partition("=")

@@ -87,7 +87,7 @@ async def _list(repository: SQLiteJobRepository, manager: ContainerManager) -> N
 
 def backlog(bench: Bench) -> list[Figure]:
     """A controller whose only place is taken, and many jobs that wait for it."""
-    count, seconds = bench.choose(10_000, 10_000), bench.choose(20, 8)
+    count, seconds = bench.choose(10_000, 10_000), bench.choose(20, 6)
     with bench.ground(CI_MAX_CONCURRENT_JOBS="1") as ground, _place_taken(bench, ground):
         installation = ground.installation
         api = Api(installation)

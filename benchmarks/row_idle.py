@@ -13,7 +13,7 @@ _SETTLE_SECONDS = 5.0
 
 def idle(bench: Bench) -> list[Figure]:
     """Controller and one server, after a few jobs and a pause."""
-    seconds = bench.choose(30, 8)
+    seconds = bench.choose(30, 6)
     with bench.ground() as ground:
         services = ground.installation.services
         pids = (services.controller_pid, services.server_pid)

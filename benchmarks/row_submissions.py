@@ -54,7 +54,7 @@ def cold(bench: Bench) -> list[Figure]:
         return command_seconds([*bare, *place, "sh", "-ec", script])
 
     baseline()
-    ours, more, theirs = bench.alternate(bench.choose(9, 2), first, changed, baseline)
+    ours, more, theirs = bench.alternate(bench.choose(9, 1), first, changed, baseline)
     samples = {"ci submit test": ours, "one package more": more, "docker run": theirs}
     return [
         Figure("÷ docker run", ratio(ours, theirs), target=at_most(1.15, 1.0), samples=samples),

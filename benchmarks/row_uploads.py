@@ -37,7 +37,7 @@ def upload(bench: Bench) -> list[Figure]:
 
     A round's first submission must find nothing of the project in the server, so each is a new user's.
     """
-    files, total_bytes = bench.choose(20_000, 1_000), bench.choose(1 << 30, 48 << 20)
+    files, total_bytes = bench.choose(20_000, 500), bench.choose(1 << 30, 24 << 20)
     bench.progress.tell(f"{files} files of {total_bytes >> 20} MiB together are made")
     project = sample_projects.large(bench.new_folder("large"), files, total_bytes)
     peaks = _Peaks([], [], [])

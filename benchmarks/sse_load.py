@@ -22,6 +22,7 @@ from benchmarks.samples import percentile
 _PIECE_BYTES = 1 << 16
 _TICK = re.compile(rb"@(\d+) \d+")
 _CONNECTING_AT_ONCE = 50
+_READY_SECONDS = 60.0
 
 
 @dataclass(slots=True)
@@ -47,7 +48,10 @@ def main(arguments: list[str]) -> int:
         selector.register(connection, selectors.EVENT_READ, streams[-1])
         if number % _CONNECTING_AT_ONCE == 0:
             _collect(selector, time.monotonic() + 0.01)
+    deadline = time.monotonic() + _READY_SECONDS
     while not all(stream.pieces for stream in streams):
+        if time.monotonic() > deadline:
+            return 1
         _collect(selector, time.monotonic() + 0.1)
     print("open", flush=True)
     began_ns = time.monotonic_ns()
