@@ -126,17 +126,20 @@ class Bench:
 
     @contextlib.contextmanager
     def ground(self, **settings: str) -> Generator[Ground]:
-        """An installation of its own; the standard one ends, for they would share memory and processor.
-
-        In a quick run the standard one does for all that have no settings.
-        """
-        if self.quick and not settings:
-            yield self.standard
-            return
+        """An installation of its own; the standard one ends, for they would share memory and processor."""
         self._standard = None
         self._standard_stack.close()
         with self._ground(**settings) as ground:
             yield ground
+
+    @contextlib.contextmanager
+    def roomy_ground(self) -> Generator[Ground]:
+        """An installation with default settings whose memory is looked at, but in a quick run not closely."""
+        if self.quick:
+            yield self.standard
+        else:
+            with self.ground() as ground:
+                yield ground
 
     @contextlib.contextmanager
     def _ground(self, **settings: str) -> Generator[Ground]:

@@ -1,4 +1,4 @@
-"""All rows of the table, in its order."""
+"""All rows of the table: first those that share one installation, then those that need their own."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -59,15 +59,20 @@ ROWS = (
         row_output.log_throughput,
     ),
     Row(
-        "throughput",
-        "trivial jobs with CI_MAX_CONCURRENT_JOBS=8 beside the engine's own create, start, wait, remove with "
-        "8 threads on a network of the same kind",
-        row_starts.throughput,
+        "client",
+        "wall of `ci --help` and `ci list` beside `python -c pass` of the same interpreter",
+        row_submissions.client_start,
     ),
     Row(
         "watchers",
         "many event streams on one job that prints 100 lines a second, one replica",
         row_watchers.watchers,
+    ),
+    Row(
+        "throughput",
+        "trivial jobs with CI_MAX_CONCURRENT_JOBS=8 beside the engine's own create, start, wait, remove with "
+        "8 threads on a network of the same kind",
+        row_starts.throughput,
     ),
     Row(
         "history",
@@ -89,11 +94,6 @@ ROWS = (
         quick=False,
     ),
     Row("idle", "controller and one server that have nothing to do", row_idle.idle),
-    Row(
-        "client",
-        "wall of `ci --help` and `ci list` beside `python -c pass` of the same interpreter",
-        row_submissions.client_start,
-    ),
 )
 PEERS = Row(
     "buildbot",

@@ -41,7 +41,7 @@ def upload(bench: Bench) -> list[Figure]:
     bench.progress.tell(f"{files} files of {total_bytes >> 20} MiB together are made")
     project = sample_projects.large(bench.new_folder("large"), files, total_bytes)
     peaks = _Peaks([], [], [])
-    with bench.ground() as ground:
+    with bench.roomy_ground() as ground:
         installation = ground.installation
         idle_kib = _client_peak_kib(installation, bench.small_project)
         users = (installation.as_new_user(f"upload-{number}") for number in range(1_000_000))

@@ -24,7 +24,7 @@ def watchers(bench: Bench) -> list[Figure]:
     """A job that prints 100 lines a second, and readers that all follow it."""
     streams, seconds = bench.choose(500, 200), bench.choose(15, 6)
     project = sample_projects.ticking(bench.new_folder("watched"), _MANY_LINES, _PAUSE_SECONDS)
-    with bench.ground() as ground:
+    with bench.roomy_ground() as ground:
         api = Api(ground.installation)
         with closing(_Load(ground.installation, api.submit(archive_of(project), "-q", "-s"), api)) as load:
             bench.wait_for_container(load.job_id)
