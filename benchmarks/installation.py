@@ -2,7 +2,8 @@
 
 It uses the installed commands and nothing else of the platform. When the context ends, however it ends,
 both processes are over and the engine holds nothing of the installation; base images stay, they are
-shared. Nothing of the caller's own settings (`CI_…` variables, configuration files) gets in.
+shared. Nothing of the caller's own settings (`CI_…` variables, configuration files) gets in, nor what
+would keep Python from storing the bytecode that it compiles: users have it stored.
 """
 
 import os
@@ -14,20 +15,72 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 _BIN = Path(sys.executable).parent
 _FOREIGN = ("CI_", "COV_", "GITHUB_", "GITLAB_", "PYTEST_", "XDG_")
 _FOREIGN_NAMES = frozenset(
-    {"CI", "COLUMNS", "FORCE_COLOR", "NO_COLOR", "PY_COLORS", "PYTHONPATH", "VIRTUAL_ENV"}
+    {
+        "CI",
+        "COLUMNS",
+        "FORCE_COLOR",
+        "NO_COLOR",
+        "PYTHONDONTWRITEBYTECODE",
+        "PYTHONPATH",
+        "PY_COLORS",
+        "VIRTUAL_ENV",
+    }
 )
 _AUTHORITIES = ("CI_CA_BUNDLE", "SSL_CERT_FILE")
 _READY_SECONDS = 120.0
 _STOP_SECONDS = 60.0
 _LOOK_SECONDS = 0.05
 _NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class Services:
+    """Controller and server of an installation, which run until the context of `running` ends."""
+
+    def __init__(self, folder: Path, environ: Mapping[str, str], address: str) -> None:
+        self._folder = folder
+        self._environ = environ
+        self._address = address
+        self._present: tuple[Service, Service] | None = None
+
+    @contextmanager
+    def running(self) -> Generator[None]:
+        """Start both, and stop both.
+
+        Raises:
+            RuntimeError: they didn't come up.
+        """
+        port = self._address.rpartition(":")[2]
+        with (
+            service([command("ci-controller")], self._environ, self._folder / "controller.log") as controller,
+            service(
+                [command("ci-server"), "--port", port], self._environ, self._folder / "server.log"
+            ) as server,
+        ):
+            _wait_until_ready(self._address, controller, server)
+            self._present = controller, server
+            try:
+                yield
+            finally:
+                self._present = None
+
+    @property
+    def controller_pid(self) -> int:
+        """Of the controller's process."""
+        assert self._present is not None, "asked for while they run"
+        return self._present[0].process.pid
+
+    @property
+    def server_pid(self) -> int:
+        """Of the server's process."""
+        assert self._present is not None, "asked for while they run"
+        return self._present[1].process.pid
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +93,23 @@ class Installation:
     """For `ci`: server, key, and a home of its own."""
     admin_environ: Mapping[str, str]
     """For `ci-admin`."""
+    services: Services
+    """What runs."""
+
+    @property
+    def address(self) -> str:
+        """The server's URL."""
+        return self.client_environ["CI_API_URL"]
+
+    @property
+    def key(self) -> str:
+        """The user's."""
+        return self.client_environ["CI_API_KEY"]
+
+    @property
+    def database(self) -> Path:
+        """SQLite's file."""
+        return self.folder / "data" / "ci.db"
 
     def ci(self, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[bytes]:
         """`ci …` to its end, its output captured."""
@@ -51,6 +121,11 @@ class Installation:
             capture_output=True,
             check=False,
         )
+
+    def as_new_user(self, name: str) -> "Installation":
+        """The same, used by somebody for whom nothing is cached yet."""
+        key = _new_key(self.admin_environ, name)
+        return replace(self, client_environ={**self.client_environ, "CI_API_KEY": key})
 
 
 def command(name: str) -> str:
@@ -75,39 +150,35 @@ def temporary_installation(folder: Path, **settings: str) -> Generator[Installat
     Raises:
         RuntimeError: it didn't come up, or its own commands failed.
     """
-    services = clean_environ(HOME=str(folder), CI_DATA_DIR=str(folder / "data"), **_authorities()) | settings
-    address = f"http://127.0.0.1:{_free_port()}"
+    environ = clean_environ(HOME=str(folder), CI_DATA_DIR=str(folder / "data"), **authorities()) | settings
+    address = f"http://127.0.0.1:{free_port()}"
     client = clean_environ(HOME=str(folder / "home"), CI_API_URL=address, NO_PROXY="127.0.0.1")
     (folder / "home").mkdir()
-    try:
-        client["CI_API_KEY"] = _new_key(services)
-        with (
-            _service([command("ci-controller")], services, folder / "controller.log") as controller,
-            _service(
-                [command("ci-server"), "--port", address.rpartition(":")[2]], services, folder / "server.log"
-            ) as server,
-        ):
-            _wait_until_ready(address, controller, server)
-            yield Installation(folder, client, services)
-    finally:
-        _admin(services, "gc", "--everything")
+    services = Services(folder, environ, address)
+    with ExitStack() as stack:
+        stack.callback(_admin, environ, "gc", "--everything")
+        client["CI_API_KEY"] = _new_key(environ, "benchmark")
+        stack.enter_context(services.running())
+        yield Installation(folder, client, environ, services)
 
 
-def _authorities() -> dict[str, str]:
+def authorities() -> dict[str, str]:
+    """The setting that lets containers reach the package index as this host does."""
     found = next((os.environ[name] for name in _AUTHORITIES if os.environ.get(name)), None)
     return {} if found is None else {"CI_CA_BUNDLE": found}
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody listens on at present."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
         return port
 
 
-def _new_key(environ: Mapping[str, str]) -> str:
-    email = "benchmark@example.com"
-    _admin(environ, "user", "create", "--name", "Benchmark", "--email", email)
+def _new_key(environ: Mapping[str, str], name: str) -> str:
+    email = f"{name}@example.com"
+    _admin(environ, "user", "create", "--name", name, "--email", email)
     printed = _admin(environ, "key", "create", "--name", "benchmark", "--email", email)
     key = re.search(r"^API Key: (ci_\S+)$", printed, re.MULTILINE)
     if key is None:
@@ -125,24 +196,30 @@ def _admin(environ: Mapping[str, str], *arguments: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Service:
+class Service:
+    """A process that runs beside a measurement."""
+
     process: subprocess.Popen[bytes]
     log: Path
 
 
 @contextmanager
-def _service(argv: Sequence[str], environ: Mapping[str, str], log: Path) -> Generator[_Service]:
+def service(
+    argv: Sequence[str], environ: Mapping[str, str], log: Path, cwd: Path | None = None
+) -> Generator[Service]:
+    """Let a process run until the context ends; what it prints goes to `log`."""
     with log.open("wb") as file:
         process = subprocess.Popen(
             argv,
             env=dict(environ),
+            cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     try:
-        yield _Service(process, log)
+        yield Service(process, log)
     finally:
         process.terminate()
         try:
@@ -152,7 +229,7 @@ def _service(argv: Sequence[str], environ: Mapping[str, str], log: Path) -> Gene
             process.wait()
 
 
-def _wait_until_ready(address: str, *services: _Service) -> None:
+def _wait_until_ready(address: str, *services: Service) -> None:
     deadline = time.monotonic() + _READY_SECONDS
     while not _is_ready(address):
         for service in services:
