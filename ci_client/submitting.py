@@ -4,28 +4,25 @@ The work runs in a thread, the main thread waits (`interrupts`). The job's id is
 anything is sent, so that a try may be repeated and the job cancelled at any time.
 """
 
-import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 from ci_client import bundling
 from ci_client.bundling import Archive, size_text
 from ci_client.client import ServerClient, options_json
 from ci_client.interrupts import Task, Waiter
-from ci_client.problems import BadUse, ClientError, NoSuchJob, Transient, Unreachable, cause_of
+from ci_client.moments import Moments
+from ci_client.problems import BadUse, ClientError, NoSuchJob, Transient, Unreachable
 from ci_client.results import tell_end
 from ci_client.retrying import FIRST_CONTACT_SECONDS, Patience, persistently
 from ci_client.settings import Settings
 from ci_client.terminal import Console
-from ci_client.timing import timing_json, timing_lines
 from ci_client.uploading import SendingState, Upload
 from ci_client.watching import follow
-from ci_client.wire import Account, Completion, JobView, JsonObject, completion_of
+from ci_client.wire import Account, Completion, JobView, completion_of
 from ci_common.ids import JobId, new_job_id
-from ci_common.job_times import NO_TIMES, Milestone, Stopwatch, joined
 from ci_common.models import Outcome
 
 _CUTS_WHILE_SENDING = 5
@@ -47,8 +44,8 @@ class Request:
     is_async: bool
     fresh: bool
     verbose: bool
-    timing: bool
-    timing_file: str | None
+    at_end: Callable[[ServerClient, JobId, Moments], None] | None
+    """What else is told behind the job's end."""
 
 
 def submit(settings: Settings, console: Console, request: Request) -> int:
@@ -77,7 +74,7 @@ class _Submission:
         self._request = request
         self._key = key
         self._client = ServerClient(settings, key)
-        self._watch = _stopwatch()
+        self._moments = Moments()
         self.job_id: JobId = new_job_id()
         self.sending = SendingState()
         self.end: Completion | None = None
@@ -95,15 +92,15 @@ class _Submission:
             if first_contact.failed:
                 first_contact.result()
 
-        self._watch.mark(Milestone.PACKING_BEGAN)
+        self._moments.mark("packing_began")
         archive = bundling.pack(root, pause, self._console.progress)
-        self._watch.mark(Milestone.PACKED)
+        self._moments.mark("packed")
         with archive.file:
             self._tell_what_goes(archive, root)
             _check_limits(archive, first_contact.result())
-            self._watch.mark(Milestone.SENDING_BEGAN)
+            self._moments.mark("sending_began")
             self._send(self._upload(archive, arguments))
-            self._watch.mark(Milestone.ACCEPTED)
+            self._moments.mark("accepted")
         return self._go_on()
 
     def _first_contact(self) -> Account:
@@ -190,33 +187,13 @@ class _Submission:
         self._console.plain_line(f"Job ID: {self.job_id}")
         began = time.monotonic()
         self.end = follow(
-            self._settings, self._client, self._console, self.job_id, after=0, watch=self._watch
+            self._settings, self._client, self._console, self.job_id, after=0, moments=self._moments
         )
-        self._watch.mark(Milestone.END_SHOWN)
+        self._moments.mark("end_shown")
         exit_code = tell_end(self._console, self.end, time.monotonic() - began)
-        if self._request.timing or self._request.timing_file is not None:
-            self._tell_times()
+        if self._request.at_end is not None:
+            self._request.at_end(self._client, self.job_id, self._moments)
         return exit_code
-
-    def _tell_times(self) -> None:
-        """A courtesy behind the end: what fails here is told, and changes nothing of the exit code."""
-        mine, job = self._watch.times, None
-        try:
-            job = self._client.job(self.job_id, timing=True)
-        except ClientError as problem:
-            self._console.note(f"the server's times are not known: {problem}")
-        if self._request.timing:
-            times = joined(mine, NO_TIMES if job is None else job.times)
-            self._console.table(timing_lines(times, self._console.err_can_show, self._console.columns()))
-        if self._request.timing_file is not None:
-            told = {"job_id": self.job_id} if job is None else dict(job.raw)
-            self._write_times(Path(self._request.timing_file), told | {"client_timing": timing_json(mine)})
-
-    def _write_times(self, file: Path, told: JsonObject) -> None:
-        try:
-            file.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            self._console.note(f"{file} can't be written: {cause_of(error)}")
 
     def cancel(self, sender_has_ended: "Task[int]") -> JobView | None:
         """Cancel until it is certain; None where no job has come of it."""
@@ -239,13 +216,6 @@ class _Submission:
             except ClientError as problem:
                 raise type(problem)(f"{problem}; the job may go on: ci cancel {self.job_id}") from problem
             time.sleep(_CANCEL_EVERY_SECONDS)
-
-
-def _stopwatch() -> Stopwatch:
-    """One that knows when this process began: at least as long ago as it has worked."""
-    watch = Stopwatch()
-    watch.mark(Milestone.CLIENT_STARTED, watch.now() - timedelta(seconds=time.process_time()))
-    return watch
 
 
 def _interrupted(waiter: Waiter, submission: _Submission, task: Task[int], console: Console) -> int:
