@@ -24,7 +24,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from benchmarks.installation import command
-from ci_client.wire import JsonObject, is_array, is_object, json_value, times_of
+from ci_client.timing import times_in, times_of
+from ci_client.wire import JsonObject, is_array, is_object, json_value
 from ci_common.job_times import JobTimes, Milestone, joined, phases_of
 
 _MILLISECOND = timedelta(milliseconds=1)
@@ -62,12 +63,10 @@ class Bar:
         return self.start_milliseconds + self.milliseconds
 
 
-def times_in(trace: JsonObject) -> JobTimes:
+def times_of_both(trace: JsonObject) -> JobTimes:
     """The moments of one submission, both sides' where the client's are there."""
-    told, noted = trace.get("timing"), trace.get("client_timing")
-    server = times_of(told if is_object(told) else {})
-    client = times_of(noted if is_object(noted) else {})
-    return joined(client, server)
+    noted = trace.get("client_timing")
+    return joined(times_in(noted if is_object(noted) else {}), times_of(trace))
 
 
 def median_times(traces: Sequence[JobTimes]) -> JobTimes:
@@ -251,7 +250,7 @@ def main() -> None:
     chosen = parser.parse_args()
     files: list[Path] = chosen.from_json
     texts = [*(file.read_text("utf-8") for file in files), *map(_trace_of_job, chosen.jobs)]
-    traces = [times for times in map(times_in, read_traces(texts)) if times.moments]
+    traces = [times for times in map(times_of_both, read_traces(texts)) if times.moments]
     if not traces:
         parser.error("no job whose times are known: name some, or files with --from-json")
     bars = bars_of(median_times(traces))

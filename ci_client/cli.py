@@ -111,8 +111,12 @@ def submit_test(
         raise click.UsageError("--timing waits for the job's end, --async doesn't; see `ci status --timing`")
     settings, console = _settings(api_key, server)
     arguments: Sequence[str] | None = ctx.meta[__name__]
-    request = Request(path, arguments, is_async, fresh, verbose, timing, timing_file)
-    return submit(settings, console, request)
+    at_end = None
+    if timing or timing_file is not None:
+        from ci_client.timing_report import TimingReport
+
+        at_end = TimingReport(console, timing, timing_file).tell
+    return submit(settings, console, Request(path, arguments, is_async, fresh, verbose, at_end))
 
 
 @ci.command()
@@ -169,7 +173,11 @@ def status(job: str, *, timing: bool, as_json: bool, api_key: str | None, server
     from ci_client import inspecting
 
     settings, console = _settings(api_key, server)
-    return inspecting.show_status(settings, console, job, timing=timing, as_json=as_json)
+    if timing:
+        from ci_client import timing_report
+
+        return timing_report.show_status(settings, console, job, as_json=as_json)
+    return inspecting.show_status(settings, console, job, as_json=as_json)
 
 
 @ci.command()

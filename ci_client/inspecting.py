@@ -11,7 +11,6 @@ from ci_client.retrying import FIRST_CONTACT_SECONDS, Patience, persistently
 from ci_client.settings import Settings
 from ci_client.tables import job_lines, job_table
 from ci_client.terminal import Console
-from ci_client.timing import timing_lines
 from ci_client.wire import JobView, completion_of
 from ci_common.errors import InvalidInput
 from ci_common.ids import parse_job_prefix
@@ -63,16 +62,10 @@ def _newest(client: ServerClient, console: Console, count: int, status: str | No
     return jobs
 
 
-def show_status(settings: Settings, console: Console, job: str, *, timing: bool, as_json: bool) -> int:
+def show_status(settings: Settings, console: Console, job: str, *, as_json: bool) -> int:
     """`ci status`; the exit code."""
-    found = resolve(ServerClient(settings, settings.required_key()), console, job, timing=timing)
-    if as_json:
-        console.answer(json.dumps(found.raw, indent=2))
-        return 0
-    lines = job_lines(found)
-    if timing:
-        lines += ["", *timing_lines(found.times, console.out.can_show, console.columns())]
-    console.answer("\n".join(lines))
+    found = resolve(ServerClient(settings, settings.required_key()), console, job)
+    console.answer(json.dumps(found.raw, indent=2) if as_json else "\n".join(job_lines(found)))
     return 0
 
 

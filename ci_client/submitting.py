@@ -5,15 +5,15 @@ anything is sent, so that a try may be repeated and the job cancelled at any tim
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 from ci_client import bundling
 from ci_client.bundling import Archive, size_text
 from ci_client.client import ServerClient, options_json
 from ci_client.interrupts import Task, Waiter
+from ci_client.moments import Moments
 from ci_client.problems import BadUse, ClientError, NoSuchJob, Transient, Unreachable
 from ci_client.retrying import FIRST_CONTACT_SECONDS, Patience, persistently
 from ci_client.settings import Settings
@@ -21,7 +21,6 @@ from ci_client.terminal import Console
 from ci_client.uploading import SendingState, Upload
 from ci_client.wire import Account, Completion, JobView, completion_of
 from ci_common.ids import JobId, new_job_id
-from ci_common.job_times import Milestone, Stopwatch
 
 _SMALL_BYTES = 1 << 20
 """What takes no longer to send than a question whether it may be sent."""
@@ -44,8 +43,8 @@ class Request:
     is_async: bool
     fresh: bool
     verbose: bool
-    timing: bool
-    timing_file: str | None
+    at_end: Callable[[ServerClient, JobId, Moments], None] | None
+    """What else is told behind the job's end."""
 
 
 def submit(settings: Settings, console: Console, request: Request) -> int:
@@ -74,7 +73,7 @@ class _Submission:
         self._request = request
         self._key = key
         self._client = ServerClient(settings, key)
-        self._watch = _stopwatch()
+        self._moments = Moments()
         self.job_id: JobId = new_job_id()
         self.sending = SendingState()
         self._first_contact: Task[Account] | None = None
@@ -86,18 +85,18 @@ class _Submission:
         root = bundling.project_root(self._request.path)
         bundling.check_requirements(root)
         arguments = _checked_arguments(self._request.pytest_args)
-        self._watch.mark(Milestone.PACKING_BEGAN)
+        self._moments.mark("packing_began")
         archive = bundling.pack(root, self._check_on, self._packed)
-        self._watch.mark(Milestone.PACKED)
+        self._moments.mark("packed")
         with archive.file:
             self._tell_what_goes(archive, root)
             if archive.size_bytes > _SMALL_BYTES:
                 self._meet_server()
             if self._first_contact is not None:
                 _check_limits(archive, self._first_contact.result())
-            self._watch.mark(Milestone.SENDING_BEGAN)
+            self._moments.mark("sending_began")
             self._send(self._upload(archive, arguments))
-            self._watch.mark(Milestone.ACCEPTED)
+            self._moments.mark("accepted")
         return self._go_on()
 
     def _check_on(self) -> None:
@@ -205,21 +204,12 @@ class _Submission:
         from ci_client.watching import follow  # noqa: PLC0415
 
         self.end = follow(
-            self._settings, self._client, self._console, self.job_id, after=0, watch=self._watch
+            self._settings, self._client, self._console, self.job_id, after=0, moments=self._moments
         )
-        self._watch.mark(Milestone.END_SHOWN)
+        self._moments.mark("end_shown")
         exit_code = tell_end(self._console, self.end, time.monotonic() - began)
-        if self._request.timing or self._request.timing_file is not None:
-            from ci_client.telling_times import tell_times  # noqa: PLC0415 - seldom wanted
-
-            tell_times(
-                self._console,
-                self._client,
-                self.job_id,
-                self._watch.times,
-                shown=self._request.timing,
-                file=self._request.timing_file,
-            )
+        if self._request.at_end is not None:
+            self._request.at_end(self._client, self.job_id, self._moments)
         return exit_code
 
     def cancel(self, sender_has_ended: "Task[int]") -> JobView | None:
@@ -243,13 +233,6 @@ class _Submission:
             except ClientError as problem:
                 raise type(problem)(f"{problem}; the job may go on: ci cancel {self.job_id}") from problem
             time.sleep(_CANCEL_EVERY_SECONDS)
-
-
-def _stopwatch() -> Stopwatch:
-    """One that knows when this process began: at least as long ago as it has worked."""
-    watch = Stopwatch()
-    watch.mark(Milestone.CLIENT_STARTED, watch.now() - timedelta(seconds=time.process_time()))
-    return watch
 
 
 def _interrupted(waiter: Waiter, submission: _Submission, task: Task[int], console: Console) -> int:

@@ -1,18 +1,31 @@
 """Where a job's time went, for people and for scripts. Pure.
 
 The server tells when each phase was; what only the client knows (packing, sending, when the first of the
-output was shown) is noted by `submitting` and `watching`, and never sent.
+output was shown) is noted in its `moments`, and never sent.
 """
 
 from collections.abc import Callable, Sequence
 
+from ci_client.wire import JsonObject, is_object, moment_of
 from ci_common.clock import to_iso
-from ci_common.job_times import JobTimes, phases_of
+from ci_common.job_times import JobTimes, Milestone, phases_of
 
 _HEADINGS = ("PHASE", "START ms", "DURATION ms")
 _BAR_COLUMNS = 40
 _LEAST_BAR_COLUMNS = 10
 _GAP = "  "
+
+
+def times_of(job: JsonObject) -> JobTimes:
+    """The moments in a job as the server shows it, as far as this version knows them."""
+    told = job.get("timing")
+    return times_in(told if is_object(told) else {})
+
+
+def times_in(told: JsonObject) -> JobTimes:
+    """… as far as they are any."""
+    moments = {milestone: moment_of(told, milestone.value) for milestone in Milestone}
+    return JobTimes({milestone: moment for milestone, moment in moments.items() if moment is not None})
 
 
 def timing_json(times: JobTimes) -> dict[str, str]:
@@ -47,11 +60,8 @@ def timing_lines(times: JobTimes, can_show: Callable[[str], bool], columns: int 
 
 
 def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
-    name, *numbers = [
-        cell.rjust(width) if position else cell.ljust(width)
-        for position, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    ]
-    return _GAP.join([name, *numbers])
+    name, start, duration = cells
+    return f"{name:<{widths[0]}}{_GAP}{start:>{widths[1]}}{_GAP}{duration:>{widths[2]}}"
 
 
 def _bar(start: float, length: float, room: int, mark: str) -> str:

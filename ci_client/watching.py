@@ -7,13 +7,13 @@ from ci_client.client import ServerClient
 from ci_client.following import Follower, Listener
 from ci_client.inspecting import resolve
 from ci_client.interrupts import Task, Waiter
+from ci_client.moments import Moments
 from ci_client.problems import ClientError, NoSuchJob, OutputClosed
 from ci_client.results import Show, seconds_of, tell_end
 from ci_client.retrying import Patience
 from ci_client.settings import Settings
 from ci_client.terminal import Console
 from ci_client.wire import Completion, completion_of
-from ci_common.job_times import Milestone, Stopwatch
 from ci_common.models import Phase
 
 
@@ -24,9 +24,9 @@ def follow(
     job_id: str,
     *,
     after: int | None,
-    watch: Stopwatch,
+    moments: Moments,
 ) -> Completion:
-    """Show a job until its end; `watch` notes what was shown when.
+    """Show a job until its end; `moments` notes what was shown when.
 
     Raises:
         ClientError: that couldn't be done; the message says how to come back.
@@ -36,10 +36,10 @@ def follow(
     @contextmanager
     def open_stream(position: int | None) -> Generator[Iterator[bytes]]:
         with client.events(job_id, position) as pieces:
-            watch.mark(Milestone.FOLLOWING)
+            moments.mark("following")
             yield pieces
 
-    follower = Follower(open_stream, _Noting(Show(console), watch), patience, after=after)
+    follower = Follower(open_stream, _Noting(Show(console), moments), patience, after=after)
     try:
         return follower.run()
     except NoSuchJob:
@@ -74,14 +74,14 @@ def wait(settings: Settings, console: Console, job: str, *, from_start: bool) ->
 class _Noting:
     """A listener that notes when another one has shown the first of the tests' output."""
 
-    def __init__(self, listener: Listener, watch: Stopwatch) -> None:
+    def __init__(self, listener: Listener, moments: Moments) -> None:
         self._listener = listener
-        self._watch = watch
+        self._moments = moments
 
     def output(self, phase: str, text: str) -> None:
         self._listener.output(phase, text)
         if phase == Phase.TEST:
-            self._watch.mark(Milestone.OUTPUT_SHOWN)
+            self._moments.mark("output_shown")
 
     def notice(self, text: str) -> None:
         self._listener.notice(text)
@@ -103,7 +103,7 @@ class _Waiting:
             self._console.plain_line("Job already completed")
             return tell_end(self._console, completion_of(job), seconds_of(job))
         after = 0 if self._from_start else None
-        end = follow(self._settings, self._client, self._console, job.job_id, after=after, watch=Stopwatch())
+        end = follow(self._settings, self._client, self._console, job.job_id, after=after, moments=Moments())
         return tell_end(self._console, end, self._seconds())
 
     def _seconds(self) -> float | None:

@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import TypeGuard
 
 from ci_common.clock import from_iso
-from ci_common.job_times import JobTimes, Milestone
 
 JsonObject = Mapping[str, object]
 
@@ -60,8 +59,6 @@ class JobView:
     attempt: int
     cancel_requested: bool
     waiting: str | None
-    times: JobTimes
-    """When its phases were; nothing unless asked for."""
 
     @property
     def is_completed(self) -> bool:
@@ -92,20 +89,13 @@ def job_view(value: object) -> JobView:
         outcome=text_of(value, "outcome"),
         reason=text_of(value, "reason"),
         exit_code=number_of(value, "exit_code"),
-        submit_time=_moment_of(value, "submit_time"),
-        start_time=_moment_of(value, "start_time"),
-        end_time=_moment_of(value, "end_time"),
+        submit_time=moment_of(value, "submit_time"),
+        start_time=moment_of(value, "start_time"),
+        end_time=moment_of(value, "end_time"),
         attempt=number_of(value, "attempt") or 1,
         cancel_requested=value.get("cancel_requested") is True,
         waiting=text_of(value, "waiting"),
-        times=times_of(_object_of(value, "timing")),
     )
-
-
-def times_of(value: JsonObject) -> JobTimes:
-    """The moments that this version knows."""
-    moments = {milestone: _moment_of(value, milestone.value) for milestone in Milestone}
-    return JobTimes({milestone: moment for milestone, moment in moments.items() if moment is not None})
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +125,7 @@ def account(value: object) -> Account:
         email=text_of(user, "email") or "?",
         key_name=text_of(key, "name") or "?",
         server_version=text_of(value, "server_version") or "?",
-        server_time=_moment_of(value, "server_time"),
+        server_time=moment_of(value, "server_time"),
         max_upload_bytes=number_of(limits, "max_upload_bytes"),
         max_bundle_entries=number_of(limits, "max_bundle_entries"),
     )
@@ -185,7 +175,8 @@ def _object_of(value: JsonObject, name: str) -> JsonObject:
     return found if is_object(found) else {}
 
 
-def _moment_of(value: JsonObject, name: str) -> datetime | None:
+def moment_of(value: JsonObject, name: str) -> datetime | None:
+    """The time under `name`, if there is one."""
     text = text_of(value, name)
     if text is None:
         return None

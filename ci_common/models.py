@@ -9,7 +9,6 @@ from datetime import datetime
 from enum import StrEnum
 
 from ci_common.ids import ContainerId, Fence, JobId, KeyId, UserId, VolumeName
-from ci_common.job_times import NO_TIMES, JobTimes
 
 
 class JobStatus(StrEnum):
@@ -168,8 +167,6 @@ class Submission:
     options: SubmitOptions
     bundle_bytes: int
     submit_time: datetime
-    times: JobTimes = NO_TIMES
-    """What the server has noted on the way."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,8 +123,10 @@ class JobRepository(AccountRepository):
         """The random id of this installation, made with the database."""
 
     @abstractmethod
-    async def submit(self, submission: Submission, publish: Callable[[], None]) -> tuple[Job, bool]:
-        """Make a queued job; True beside it when this call made it.
+    async def submit(
+        self, submission: Submission, publish: Callable[[], None], times: JobTimes = NO_TIMES
+    ) -> tuple[Job, bool]:
+        """Make a queued job; True beside it when this call made it. `times` are kept with a new one.
 
         In one transaction, durable against power loss: check the key and its user again, call
         `publish` (which gives the bundle its name), insert the job. Where `publish` raises, nothing

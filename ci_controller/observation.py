@@ -3,7 +3,8 @@
 The runner counts seconds on its own monotonic clock from its frame `fed`, and so needs no clock in common
 with the controller, which notes when that frame came. A number that can't be is ignored, one that lies
 outside what the controller saw itself is moved to its edge: a runner that lies, or a machine that slept,
-spoils its own picture alone. A container that this process has not seen being fed tells nothing.
+spoils its own picture alone. A container that this process has not seen being fed tells its end alone.
+Output is never held up: when its first piece came is stored with the end.
 
 Called by `ci_controller.pump`, one observation a container.
 """
@@ -35,25 +36,26 @@ class Observation:
     def __init__(self, watch: Stopwatch, stage: Stage) -> None:
         self._watch = watch
         self._tests = stage is Stage.TEST
-        self._has_output = False
+        self._fed = Milestone.FED if self._tests else Milestone.INSTALLER_FED
+        self._awaits_output = self._tests
 
     def take(self, batch: Batch) -> JobTimes:
         """What is worth storing with `batch`; nothing with most of a log."""
-        is_first = self._tests and not self._has_output and _has_test_output(batch)
-        if not (is_first or batch.fed or batch.result):
-            return NO_TIMES
-        if is_first:
-            self._has_output = True
-            self._watch.mark(Milestone.FIRST_OUTPUT)
         if batch.fed:
-            self._watch.mark(Milestone.FED if self._tests else Milestone.INSTALLER_FED)
+            self._watch.mark(self._fed)
+        if self._awaits_output and _has_test_output(batch):
+            self._awaits_output = False
+            if self._watch.moment(self._fed) is not None:
+                self._watch.mark(Milestone.FIRST_OUTPUT)
+        if not (batch.fed or batch.result):
+            return NO_TIMES
         if batch.result is not None:
             self._watch.mark(Milestone.RESULT_SEEN if self._tests else Milestone.INSTALLER_ENDED)
         self._note_runner(batch.since_fed_seconds)
         return self._watch.times
 
     def _note_runner(self, seconds: Mapping[str, float]) -> None:
-        fed = self._watch.moment(Milestone.FED if self._tests else Milestone.INSTALLER_FED)
+        fed = self._watch.moment(self._fed)
         if fed is None:
             return
         earliest = self._began() or fed

@@ -25,7 +25,12 @@ from ci_persistence.transitions import Change
 ChangeOrNone = TypeVar("ChangeOrNone", Change, Change | None)
 
 
-def submit(transaction: Transaction, submission: Submission, publish: Callable[[], None]) -> tuple[Job, bool]:
+def submit(
+    transaction: Transaction,
+    submission: Submission,
+    publish: Callable[[], None],
+    times: JobTimes = NO_TIMES,
+) -> tuple[Job, bool]:
     """A new job, or the one that this submission made before."""
     sql = transaction.sql
     accounts.require_good_key(sql, submission.key_id, submission.user_id)
@@ -38,7 +43,7 @@ def submit(transaction: Transaction, submission: Submission, publish: Callable[[
     publish()
     job = transitions.queued(submission)
     number = _insert(sql, fixed_columns(job) | changeable_columns(job))
-    put_times(sql, number, transitions.times_of_submission(submission, utc_now()))
+    put_times(sql, number, transitions.times_stored(times, utc_now()))
     transaction.tell_controllers(job.id)
     transaction.tell_servers(job.id)
     return job, True

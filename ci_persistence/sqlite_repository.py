@@ -149,9 +149,13 @@ class SQLiteJobRepository(Repository):
     async def instance_id(self) -> InstanceId:
         return await self._read(job_reads.instance_id)
 
-    async def submit(self, submission: Submission, publish: Callable[[], None]) -> tuple[Job, bool]:
+    async def submit(
+        self, submission: Submission, publish: Callable[[], None], times: JobTimes = NO_TIMES
+    ) -> tuple[Job, bool]:
         self._require_room()
-        return await self._write(lambda tx: job_writes.submit(tx, submission, publish), Durability.POWER_LOSS)
+        return await self._write(
+            lambda tx: job_writes.submit(tx, submission, publish, times), Durability.POWER_LOSS
+        )
 
     async def get_job(self, job_id: JobId) -> Job:
         return await self._read(lambda sql: job_reads.get_job(sql, job_id))

@@ -39,9 +39,9 @@ class Change:
     events: tuple[JobEvent, ...] = ()
 
 
-def times_of_submission(submission: Submission, now: datetime) -> JobTimes:
+def times_stored(times: JobTimes, now: datetime) -> JobTimes:
     """What is known of a new job's phases."""
-    return submission.times.with_moment(Milestone.STORED, now)
+    return times.with_moment(Milestone.STORED, now)
 
 
 def times_with(job: Job, known: JobTimes, later: JobTimes) -> JobTimes:

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from ci_common.clock import utc_now
 from ci_common.errors import AlreadyExists, CIError, NotFound, StorageFull
 from ci_common.ids import JobId, new_job_id
-from ci_common.job_times import Stopwatch
+from ci_common.job_times import JobTimes, Stopwatch
 from ci_common.models import Job, Submission
 from ci_server.auth import Caller
 from ci_server.backend import Services
@@ -162,14 +162,16 @@ async def _made(
             options=upload.options,
             bundle_bytes=upload.bundle_bytes,
             submit_time=utc_now(),
-            times=watch.times,
         )
-        return await _stored(services, submission, upload)
+        return await _stored(services, submission, upload, watch.times)
 
 
-async def _stored(services: Services, submission: Submission, upload: Upload) -> tuple[Job, bool]:
+async def _stored(
+    services: Services, submission: Submission, upload: Upload, times: JobTimes
+) -> tuple[Job, bool]:
     try:
-        return await services.jobs.submit(submission, partial(upload.bundle.publish, submission.job_id))
+        publish = partial(upload.bundle.publish, submission.job_id)
+        return await services.jobs.submit(submission, publish, times)
     except StorageFull as error:
         # The upload itself found room: it is the database that takes nothing more at present.
         raise NotReady(str(error)) from error

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from ci_common.ids import ContainerId, JobId, new_job_id
 from ci_common.job_times import NO_TIMES, JobTimes, Milestone
-from ci_common.models import LogPosition, Outcome, Stage, Submission, Verdict
+from ci_common.models import LogPosition, Outcome, Stage, Verdict
 from tests.contract.world import World, a_run, an_environment, line, nothing
 
 ZERO = datetime(2030, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -18,19 +18,7 @@ def at(**microseconds: int) -> JobTimes:
 
 
 async def submitted(world: World, times: JobTimes = NO_TIMES) -> JobId:
-    plain = world.submission()
-    job, made = await world.repository.submit(
-        Submission(
-            job_id=plain.job_id,
-            user_id=plain.user_id,
-            key_id=plain.key_id,
-            options=plain.options,
-            bundle_bytes=plain.bundle_bytes,
-            submit_time=plain.submit_time,
-            times=times,
-        ),
-        nothing,
-    )
+    job, made = await world.repository.submit(world.submission(), nothing, times)
     assert made
     return job.id
 

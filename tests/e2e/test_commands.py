@@ -8,6 +8,11 @@ import pytest
 from tests.e2e.installation import Client, Installation, free_port
 from tests.e2e.projects import RAW, ProjectMaker, counted, counting
 
+EVERY_JOB = {
+    "received", "uploaded", "checked", "stored", "admitted", "planned", "bound", "feeding_began", "fed",
+    "tests_began", "first_output", "tests_ended", "result_seen", "completed",
+}  # fmt: skip
+INSTALLATION = {"install_began", "install_ended"}
 NO_SUCH_JOB = "00000000-0000-4000-8000-000000000000"
 ISO_UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(\+00:00|Z)")
 
@@ -28,6 +33,25 @@ def test_wait_shows_new_output_alone(client: Client, project: ProjectMaker) -> N
     assert counted(300).endswith(rest.stdout)
     assert not rest.stdout.startswith(b"line 0\n")
     assert whole.finish().stdout == counted(300)
+
+
+def test_a_job_tells_where_its_time_went(installation: Installation, project: ProjectMaker) -> None:
+    client = installation.new_client("tim")
+    made = project.test("def test_it(): pass\n")
+
+    def timing() -> dict[str, str]:
+        done = client.submit(made, flags=("--timing",))
+        assert "\nPHASE " in done.stderr
+        shown = client.run("status", done.job_id, "--timing", "--json")
+        found: dict[str, str] = json.loads(shown.stdout)["timing"]
+        return found
+
+    first, second = timing(), timing()
+    assert set(first) >= EVERY_JOB | INSTALLATION
+    assert set(second) >= EVERY_JOB
+    assert not INSTALLATION & set(second)
+    controllers = [name for name in second if name in ("admitted", "planned", "bound", "fed", "result_seen")]
+    assert controllers == ["admitted", "planned", "bound", "fed", "result_seen"]
 
 
 def test_wait_for_a_completed_job(client: Client, project: ProjectMaker) -> None:

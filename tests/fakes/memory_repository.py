@@ -67,7 +67,9 @@ class MemoryRepository(MemoryAccounts, Repository):
                     await self.request_cancel(job.id, Reason.USER_DEACTIVATED)
         return user
 
-    async def submit(self, submission: Submission, publish: Callable[[], None]) -> tuple[Job, bool]:
+    async def submit(
+        self, submission: Submission, publish: Callable[[], None], times: JobTimes = NO_TIMES
+    ) -> tuple[Job, bool]:
         self.require_good_key(submission.key_id, submission.user_id)
         existing = self._jobs.get(submission.job_id)
         if existing is not None:
@@ -78,7 +80,7 @@ class MemoryRepository(MemoryAccounts, Repository):
         job = transitions.queued(submission)
         self._jobs[job.id] = job
         self._events[job.id] = []
-        self._times[job.id] = transitions.times_of_submission(submission, utc_now())
+        self._times[job.id] = transitions.times_stored(times, utc_now())
         return job, True
 
     async def get_job(self, job_id: JobId) -> Job:

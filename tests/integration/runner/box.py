@@ -50,6 +50,7 @@ class Box:
     output: dict[Phase, str] = field(default_factory=lambda: dict.fromkeys(Phase, ""))
     notices: list[str] = field(default_factory=list[str])
     fed: bool = False
+    since_fed_seconds: dict[str, float] = field(default_factory=dict[str, float])
     frames: int = 0
     _result: RunnerResult | None = None
 
@@ -98,6 +99,7 @@ class Box:
             self.output[phase] += text
         self.notices += batch.notices
         self.fed |= batch.fed
+        self.since_fed_seconds.update(batch.since_fed_seconds)
         self.frames += 0 if data is None else data.count(b"\n")
         self._result = self._result or batch.result
         return data is not None

@@ -52,6 +52,18 @@ async def test_steps_follow_one_another(boxes: Boxes) -> None:
         assert box.output == {Phase.INSTALL: "install\n", Phase.TEST: "one\ntwo\n"}
 
 
+async def test_moments_are_told_in_their_order(boxes: Boxes) -> None:
+    steps = (python("pass", Phase.INSTALL), python("pass", Phase.INSTALL), python("pass"), python("pass"))
+    async with boxes.run(spec(*steps)) as box:
+        await box.end()
+        moments = box.since_fed_seconds
+    assert list(moments) == [
+        "runner_ready", "feeding_began", "install_began", "install_ended", "test_began", "test_ended",
+    ]  # fmt: skip
+    assert list(moments.values()) == sorted(moments.values())
+    assert moments["feeding_began"] <= 0 <= moments["install_began"]
+
+
 async def test_a_failing_install_ends_it(boxes: Boxes) -> None:
     steps = (python("raise SystemExit('no such package')", Phase.INSTALL), python("print('test')"))
     async with boxes.run(spec(*steps)) as box:

@@ -16,7 +16,7 @@ from benchmarks.waterfall import (
     read_traces,
     side_of,
     tick_step,
-    times_in,
+    times_of_both,
 )
 from ci_common.job_times import JobTimes, Milestone
 
@@ -48,10 +48,10 @@ def test_both_sides_of_a_submission_are_counted_from_its_first_moment() -> None:
         "timing": timing(received=110, uploaded=115.5, unheard_of=1),
         "client_timing": timing(client_started=0, packing_began=100),
     }
-    assert bars_of(times_in(trace)) == [Bar("client: start", 0, 100), Bar("server: receive", 110, 5.5)]
+    assert bars_of(times_of_both(trace)) == [Bar("client: start", 0, 100), Bar("server: receive", 110, 5.5)]
     alone = {"job_id": "j", "timing": timing(received=110, uploaded=115)}
-    assert bars_of(times_in(alone)) == [Bar("server: receive", 0, 5)]
-    assert bars_of(times_in({"timing": None, "client_timing": 7})) == []
+    assert bars_of(times_of_both(alone)) == [Bar("server: receive", 0, 5)]
+    assert bars_of(times_of_both({"timing": None, "client_timing": 7})) == []
 
 
 def test_one_submission_stands_for_all() -> None:

@@ -2,8 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
-from ci_client.timing import timing_json, timing_lines
-from ci_client.wire import job_view, times_of
+from ci_client.moments import Moments
+from ci_client.timing import times_in, times_of, timing_json, timing_lines
+from ci_client.timing_report import times_noted
 from ci_common.job_times import NO_TIMES, JobTimes, Milestone
 
 ZERO = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -43,14 +44,25 @@ def test_nothing_known() -> None:
 
 
 def test_what_a_server_says_is_read_back() -> None:
-    assert times_of(timing_json(TIMES)) == TIMES
+    assert times_in(timing_json(TIMES)) == TIMES
     assert list(timing_json(TIMES)) == ["received", "uploaded", "checked", "tests_began", "tests_ended"]
 
 
 def test_moments_of_another_version_are_left_out() -> None:
     told = {**timing_json(at(received=0)), "teleported": "x", "fed": 7, "stored": "yesterday", "bound": None}
-    job = {"job_id": "j", "status": "queued"}
-    assert job_view({**job, "timing": told}).times == at(received=0)
+    assert times_of({"timing": told}) == at(received=0)
     for nonsense in (None, [1], "x", 7):
-        assert job_view({**job, "timing": nonsense}).times == NO_TIMES
-    assert job_view(job).times == NO_TIMES
+        assert times_of({"timing": nonsense}) == NO_TIMES
+    assert times_of({}) == NO_TIMES
+
+
+def test_what_this_process_notes_keeps_its_distances() -> None:
+    moments = Moments()
+    moments.mark("packed")
+    moments.mark("sending_began")
+    moments.mark("packed")
+    seconds, times = moments.seconds, times_noted(moments).moments
+    assert list(seconds) == [name.value for name in times] == ["client_started", "packed", "sending_began"]
+    between = times[Milestone.SENDING_BEGAN] - times[Milestone.CLIENT_STARTED]
+    expected = timedelta(seconds=seconds["sending_began"] - seconds["client_started"])
+    assert abs(between - expected) <= timedelta(microseconds=2)

@@ -16,6 +16,7 @@ from ci_common.api_keys import NewKey, new_key
 from ci_common.bundle_store import BundleStore, IncomingBundle
 from ci_common.errors import SchemaOutdated, StorageBusy, StorageFull
 from ci_common.ids import JobId
+from ci_common.job_times import NO_TIMES, JobTimes
 from ci_common.models import Job, Submission
 from ci_server.factory import create_app
 from ci_server.settings import ServerSettings
@@ -83,10 +84,12 @@ class Jobs(MemoryRepository):
         super().__init__()
         self.submit_error: Exception | None = None
 
-    async def submit(self, submission: Submission, publish: Callable[[], None]) -> tuple[Job, bool]:
+    async def submit(
+        self, submission: Submission, publish: Callable[[], None], times: JobTimes = NO_TIMES
+    ) -> tuple[Job, bool]:
         if self.submit_error is not None:
             raise self.submit_error
-        return await super().submit(submission, publish)
+        return await super().submit(submission, publish, times)
 
 
 class Silence:
