@@ -3,8 +3,8 @@
 The container's name is the job's alone, so that a second `create` of the same attempt is refused by the
 engine itself; what bears the name without being bound is a dead controller's, and makes room. Only after
 the fenced write that binds the container to the job is it started, and only by the process that bound it
-is it ever fed. A container that was started ahead is bound just so, and gets the job's name before its
-first byte. Called in the job's own turn.
+is it ever fed. A container that was started ahead is bound just so, and gets the job's name while it is fed.
+Called in the job's own turn.
 """
 
 import asyncio
@@ -118,13 +118,18 @@ class Launcher:
         return launch.is_started or await self._manager.start(launch.container_id)
 
     async def feed(self, launch: Launch) -> None:
-        """Give it its files.
+        """Give it its files, and its name.
 
         Raises:
             FeedFailed: the container didn't take them; its runner says what it saw.
             BundleRejected: the archive is damaged; the runner sees an early end.
         """
-        await self._manager.feed(launch.container_id, self._stream(launch))
+        naming = asyncio.create_task(self._name_it(launch), name=f"name {launch.container_id}")
+        try:
+            await self._manager.feed(launch.container_id, self._stream(launch))
+        finally:
+            await asyncio.wait([naming])
+        naming.result()
 
     def _stream(self, launch: Launch) -> Iterator[bytes]:
         with self._planner.open(launch.job) as file:
@@ -177,12 +182,17 @@ class Launcher:
             await self._make_room(taken)
             return await self._manager.create(request)
 
-    async def _rename(self, container_id: ContainerId, name: str) -> None:
+    async def _name_it(self, launch: Launch) -> None:
+        """Give what was started ahead the job's name; takes milliseconds, and nobody's files wait for it."""
+        if not launch.is_started:
+            return
+        assert launch.job.run is not None, "it is bound"
+        name = self._name(launch.job, is_install=launch.job.run.stage is Stage.INSTALL)
         try:
-            await self._manager.rename(container_id, name)
+            await self._manager.rename(launch.container_id, name)
         except NameTaken as taken:
             await self._make_room(taken)
-            await self._manager.rename(container_id, name)
+            await self._manager.rename(launch.container_id, name)
 
     async def _make_room(self, taken: NameTaken) -> None:
         # The job is bound to nothing else, so this is what a dead controller, or a call of ours that ran out
@@ -210,6 +220,4 @@ class Launcher:
             _log.info("job %s wants no container any more", job.id)
             await self._manager.remove(container_id)
             return None
-        if waiting is not None:
-            await self._rename(container_id, self._name(job, is_install=run.stage is Stage.INSTALL))
         return Launch(bound, container_id, waiting is not None, spec, only)
