@@ -1,4 +1,7 @@
-"""What routes ask for: the services, and the caller, who is known before any body is read."""
+"""What routes ask for: the services, and the caller, who is known before any body is read.
+
+All of it is `async`, also what awaits nothing: anything else FastAPI would send through a thread.
+"""
 
 from typing import Annotated
 
@@ -24,7 +27,7 @@ async def arrival() -> Stopwatch:
 Arrival = Annotated[Stopwatch, Depends(arrival)]
 
 
-def the_backend(request: Request) -> Backend:
+async def the_backend(request: Request) -> Backend:
     """The application's backend, whether it is ready or not."""
     backend = request.app.state.backend
     assert isinstance(backend, Backend)
@@ -34,7 +37,7 @@ def the_backend(request: Request) -> Backend:
 BackendOf = Annotated[Backend, Depends(the_backend)]
 
 
-def ready_services(backend: BackendOf) -> Services:
+async def ready_services(backend: BackendOf) -> Services:
     """The services; raises NotReady while there are none."""
     return backend.services
 
