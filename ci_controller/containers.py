@@ -4,6 +4,7 @@ Invariants: a container is started once at most; what is removed is named by id;
 `container_manager` and its parts call this.
 """
 
+import asyncio
 import json
 import signal
 from collections.abc import Sequence
@@ -28,6 +29,9 @@ from ci_controller.engine_errors import (
     StartFailed,
     VolumeMissing,
 )
+
+_LOOK_AGAIN_SECONDS = 0.1
+_LOOKS_WHILE_GOING = 300
 
 
 class Containers:
@@ -114,9 +118,18 @@ class Containers:
         """See `ContainerManager.remove`."""
         self._never_started.discard(container_id)
         answer = await self._calls.change("DELETE", f"/containers/{container_id}", {"force": 1, "v": 1})
-        being_removed = answer.status == 409 and "already in progress" in answer.message
-        if answer.status != 404 and not being_removed:
+        if answer.status == 409 and "already in progress" in answer.message:
+            await self._until_gone(container_id)
+        elif answer.status != 404:
             answer.accepted(f"remove container {container_id}")
+
+    async def _until_gone(self, container_id: ContainerId) -> None:
+        """Somebody else removes it: until that is done, it still holds its network and its volume."""
+        for _ in range(_LOOKS_WHILE_GOING):
+            if await self.inspect(container_id) is None:
+                return
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        raise EngineRefused(f"container {container_id} has been about to be removed for too long")
 
     async def run_to_end(self, container_id: ContainerId, limit_seconds: float) -> int:
         """Start it, wait for its end and give its exit code.

@@ -90,6 +90,8 @@ class WarmPool:
         self._wish: VolumeName | Blank | None = None
         self._making: asyncio.Task[None] | None = None
         """Makes what `_wish` says."""
+        self._step: asyncio.Task[bool] | None = None
+        """Is never cancelled: what it takes out of the stock, it also takes out of the engine."""
         self.names: set[str] = set()
         """Of containers that are nobody's leftovers, though no job is bound to them."""
         self.volumes: set[VolumeName] = set()
@@ -140,12 +142,16 @@ class WarmPool:
         while True:
             await self._news.wait()
             self._news.clear()
-            while await self._tend():
-                pass
+            is_another_due = True
+            while is_another_due:
+                self._step = asyncio.create_task(self._tend(), name="warm pool")
+                await asyncio.wait([self._step])
+                is_another_due = self._step.result()
 
     async def close(self) -> None:
         """Give everything up; what the engine doesn't do now, the next leader asks for again."""
-        await self._made()
+        if self._step is not None:
+            await asyncio.wait([self._step])
         for waiting in list(self._all()):
             try:
                 await self._drop(waiting)

@@ -119,7 +119,7 @@ def test_tests_can_not_write_to_what_is_kept(user: Client, project: ProjectMaker
 def forgetful(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """An installation in which environments expire at once."""
     folder = tmp_path_factory.mktemp("forgetful")
-    with running_installation(folder, CI_ENV_MAX_AGE_SECONDS="0.001") as made:
+    with running_installation(folder, CI_ENV_MAX_AGE_SECONDS="0.001", CI_WARM_CONTAINERS="0") as made:
         yield made
 
 

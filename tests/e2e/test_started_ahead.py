@@ -55,8 +55,9 @@ def test_a_job_takes_the_one_that_waits_for_its_packages(
 
 
 def test_new_packages_are_installed_in_one_and_tested_in_its_twin(
-    prepared: Installation, project: ProjectMaker
+    prepared: Installation, owner: Client, project: ProjectMaker
 ) -> None:
+    assert owner.jobs()  # there is an environment to wait for
     stranger = prepared.new_client("stranger")
     before = all_waiting(prepared)
     running = stranger.start("submit", "test", "--", *RAW, cwd=project.test(counting(200, 0.01)))
@@ -87,7 +88,8 @@ def test_those_of_a_killed_controller_go_and_others_come(
     assert_passed(owner.submit(project.test(counting(5, 0)), *RAW), counted(5))
 
 
-def test_none_outlives_an_orderly_end(prepared: Installation) -> None:
+def test_none_outlives_an_orderly_end(prepared: Installation, owner: Client) -> None:
+    assert owner.jobs()
     all_waiting(prepared)
     assert prepared.controller.stop() == 0
     assert not prepared.engine.waiting()

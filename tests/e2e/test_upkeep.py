@@ -17,7 +17,7 @@ TEST = "def test_it(): pass\n"
 @pytest.fixture
 def untouched(tmp_path: Path) -> Iterator[Installation]:
     """An installation of the test's own."""
-    with running_installation(tmp_path / "installation") as made:
+    with running_installation(tmp_path / "installation", CI_WARM_CONTAINERS="0") as made:
         yield made
 
 

@@ -1,12 +1,14 @@
 """What should wait for jobs to come."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci_common.ids import VolumeName
-from ci_controller.warm_plan import BLANK_COSTS, Blank, Step, Stock, next_step
+from ci_common.ids import ContainerId, Fence, JobId, UserId, VolumeName
+from ci_common.models import Environment, Job, JobStatus, Run, Stage, SubmitOptions
+from ci_controller.warm_plan import BLANK_COSTS, Blank, Step, Stock, expected_environments, next_step
 
 A, B, C = VolumeName("a"), VolumeName("b"), VolumeName("c")
 volumes = st.sampled_from([VolumeName(name) for name in "abcdef"])
@@ -50,6 +52,22 @@ def test_a_blank_that_finds_no_room_leaves_it_to_environments() -> None:
 
 def test_what_nobody_will_want_makes_room() -> None:
     assert next_step(stock(C, blank=True), [A], 3) == Step(frozenset({C}), False, A)
+
+
+def test_what_is_installed_now_is_expected_first_then_what_was_used_last_and_nothing_that_has_expired() -> (
+    None
+):
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    old, new, stale = (
+        Environment(
+            name, UserId("u"), VolumeName(name), now - timedelta(hours=age), now - timedelta(hours=used)
+        )
+        for name, age, used in (("old", 9, 5), ("new", 9, 1), ("stale", 30, 0))
+    )
+    run = Run(Stage.INSTALL, ContainerId("c"), Fence(1), VolumeName("coming"), environment_key="k")
+    job = Job(JobId("j"), UserId("u"), JobStatus.RUNNING, SubmitOptions(), 1, now, run=run)
+    expected = expected_environments([job], [old, stale, new], now, timedelta(days=1))
+    assert expected == ["coming", "new", "old"]
 
 
 @given(
