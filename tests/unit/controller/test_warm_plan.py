@@ -54,10 +54,8 @@ def test_what_nobody_will_want_makes_room() -> None:
     assert next_step(stock(C, blank=True), [A], 3) == Step(frozenset({C}), False, A)
 
 
-def test_what_is_installed_now_is_expected_first_then_what_was_used_last_and_nothing_that_has_expired() -> (
-    None
-):
-    now = datetime(2026, 1, 1, tzinfo=UTC)
+def test_what_is_being_installed_is_expected_first_and_nothing_that_has_expired() -> None:
+    now, hours = datetime(2026, 1, 1, tzinfo=UTC), timedelta(hours=1)
     old, new, stale = (
         Environment(
             name, UserId("u"), VolumeName(name), now - timedelta(hours=age), now - timedelta(hours=used)
