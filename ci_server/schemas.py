@@ -55,6 +55,12 @@ class JobView(BaseModel):
         )
 
 
+class MissingContents(BaseModel):
+    """The answer to `POST /contents/missing`."""
+
+    missing: list[int] = Field(description="Places of the digests in the question, counted from 0.")
+
+
 class Accepted(BaseModel):
     """The answer to `POST /submit-async`."""
 

@@ -17,6 +17,7 @@ from ci_common.ids import JobId, new_job_id
 from ci_common.models import Job, Submission
 from ci_server.auth import Caller
 from ci_server.backend import Services
+from ci_server.blocking import run_blocking
 from ci_server.dependencies import Authenticated, BackendOf, Ready, requested_key
 from ci_server.errors import NotReady, status_of
 from ci_server.event_reader import unnumbered_frame
@@ -138,7 +139,7 @@ async def _earlier(services: Services, caller: Caller, job_id: JobId) -> Job | N
 
 
 async def _made(request: Request, services: Services, caller: Caller, job_id: JobId) -> tuple[Job, bool]:
-    async with received_upload(request, services.bundles, services.settings, services.checkers) as upload:
+    async with received_upload(request, services.receiver, caller.user.id) as upload:
         submission = Submission(
             job_id=job_id,
             user_id=caller.user.id,
@@ -152,7 +153,13 @@ async def _made(request: Request, services: Services, caller: Caller, job_id: Jo
 
 async def _stored(services: Services, submission: Submission, upload: Upload) -> tuple[Job, bool]:
     try:
-        return await services.jobs.submit(submission, partial(upload.bundle.publish, submission.job_id))
+        job, is_new = await services.jobs.submit(
+            submission, partial(upload.bundle.publish, submission.job_id)
+        )
     except StorageFull as error:
         # The upload itself found room: it is the database that takes nothing more at present.
         raise NotReady(str(error)) from error
+    if is_new and upload.contents is not None:
+        keep = partial(services.contents.keep, submission.user_id, job.id, upload.contents)
+        await run_blocking(keep, services.checkers)
+    return job, is_new
