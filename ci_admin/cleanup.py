@@ -5,6 +5,7 @@ nor an unfinished job names) or a cache that the controller makes anew. A volume
 database names it, so that young ones are left alone.
 """
 
+import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -17,10 +18,13 @@ from ci_controller.container_manager import ContainerManager
 from ci_controller.engine_errors import InUse
 from ci_controller.leadership import is_alive
 from ci_persistence.bundle_files import DirectoryBundleStore
+from ci_persistence.content_files import LONGEST_SECONDS, DirectoryContentStore
 from ci_persistence.data_paths import DataPaths
 
 _YOUNG = timedelta(hours=1)
 _MOST_UNFINISHED = 1_000_000
+_NOTHING_KEPT_SECONDS = -1.0
+"""Older than that is everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ async def remove_everything(
     holder = holder_of(await repository.lease())
     if holder is not None and is_alive(holder):
         raise InvalidInput(f"a controller runs as process {holder.pid}: stop it first")
-    bundles = await _sweep_bundles(repository, paths)
+    bundles = await _sweep_bundles(repository, paths, kept_seconds=_NOTHING_KEPT_SECONDS)
     containers = await engine.list()
     for container in containers:
         await engine.remove(container.id)
@@ -70,9 +74,13 @@ async def remove_everything(
     return Removed(bundles, len(containers), len(volumes), len(images))
 
 
-async def _sweep_bundles(repository: ControllerRepository, paths: DataPaths) -> int:
-    store = DirectoryBundleStore(paths.data_dir, await repository.instance_id())
-    return await repository.sweep_bundles(store)
+async def _sweep_bundles(
+    repository: ControllerRepository, paths: DataPaths, kept_seconds: float = LONGEST_SECONDS
+) -> int:
+    instance_id = await repository.instance_id()
+    kept = DirectoryContentStore(paths.data_dir, instance_id, longest_seconds=kept_seconds)
+    await asyncio.to_thread(kept.sweep)
+    return await repository.sweep_bundles(DirectoryBundleStore(paths.data_dir, instance_id))
 
 
 async def _needed_volumes(repository: ControllerRepository) -> set[VolumeName]:

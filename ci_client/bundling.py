@@ -5,19 +5,22 @@ The archive lies in a temporary file without a name: nothing is left behind, how
 
 import contextlib
 import os
+import stat
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from ci_client import git_view
-from ci_client.archive import ArchiveWriter
+from ci_client import digest_cache, git_view
+from ci_client.archive import REFERENCE_BYTES, SMALL_BYTES, ArchiveWriter
+from ci_client.digest_cache import Digest
 from ci_client.ignore_rules import GIT_RULE
 from ci_client.problems import BadUse, InternalFault, cause_of
 from ci_client.selection import LeftOut, Selection, select
+from ci_common.bundle import EntryKind
 from ci_common.requirements_check import FILE_NAME, requirements_fault
 
 _NAMES_A_RULE = 8
@@ -33,6 +36,12 @@ class Archive:
     entry_count: int
     left_out: Sequence[LeftOut]
     remarks: Sequence[str]
+    reference_count: int
+    """Files that are only named, since the server has their contents."""
+    digests: Mapping[str, Digest]
+    """What to know about the files the next time; empty where the project is small."""
+    has_news: bool
+    """Whether the digests are others than before."""
 
 
 def project_root(path: str) -> Path:
@@ -84,10 +93,17 @@ def _short(path: Path) -> str:
         return str(path)
 
 
-def pack(root: Path, pause: Callable[[], None], progress: Callable[[int, int, int], None]) -> Archive:
+def pack(
+    root: Path,
+    pause: Callable[[], None],
+    progress: Callable[[int, int, int], None],
+    held: Callable[[Collection[bytes]], Collection[bytes]] = lambda _digests: (),
+) -> Archive:
     """Put the project into an archive.
 
     `progress` is told how many entries of how many are in it, and how many bytes of files they held.
+    `held` says which contents the server has; it is asked about files that haven't changed since they
+    were last sent, if there are enough of them.
 
     Raises:
         BadUse: something in it can't be sent.
@@ -95,15 +111,22 @@ def pack(root: Path, pause: Callable[[], None], progress: Callable[[int, int, in
     """
     selection = select(root, pause)
     check_selection(selection)
+    known = digest_cache.load(root)
+    unchanged = _unchanged(root, selection, known)
+    named = _held(unchanged, held)
     executables = git_view.executable_files(root) if sys.platform == "win32" else None
     with _room_for_archive():
         # It outlives this function; on Windows it is a wrapper that has all that a file has.
         file = cast("BinaryIO", tempfile.TemporaryFile(prefix="ci-"))  # noqa: SIM115 - the caller closes it
-        writer = ArchiveWriter(root, file, executables)
+        writer = ArchiveWriter(root, file, executables, notes_digests=bool(known))
         try:
             for number, entry in enumerate(selection.entries, start=1):
                 pause()
-                writer.add(entry, pause)
+                found, digest = unchanged.get(entry.path, (None, None))
+                if found is not None and digest is not None and digest.sha256 in named:
+                    writer.add_reference(entry.path, found, digest)
+                else:
+                    writer.add(entry, pause)
                 progress(number, len(selection.entries), writer.read_bytes)
             writer.close()
         except BaseException:
@@ -113,8 +136,43 @@ def pack(root: Path, pause: Callable[[], None], progress: Callable[[int, int, in
             raise
     size_bytes = file.seek(0, os.SEEK_END)
     return Archive(
-        file, size_bytes, len(selection.entries), selection.left_out, [*selection.remarks, *writer.remarks]
+        file=file,
+        size_bytes=size_bytes,
+        entry_count=len(selection.entries),
+        left_out=selection.left_out,
+        remarks=[*selection.remarks, *writer.remarks],
+        reference_count=writer.reference_count,
+        digests=writer.digests,
+        has_news=writer.digests != known,
     )
+
+
+def _unchanged(
+    root: Path, selection: Selection, known: Mapping[str, Digest]
+) -> Mapping[str, tuple[os.stat_result, Digest]]:
+    """The files that are as they were when they were last sent, with their states."""
+    if not known:
+        return {}
+    found: dict[str, tuple[os.stat_result, Digest]] = {}
+    for entry in selection.entries:
+        digest = known.get(entry.path)
+        if digest is None or entry.kind is not EntryKind.FILE or digest.size_bytes <= REFERENCE_BYTES:
+            continue
+        with contextlib.suppress(OSError):  # reading it will tell
+            state = os.lstat(root / entry.path)
+            if stat.S_ISREG(state.st_mode) and digest.still_holds(state):
+                found[entry.path] = state, digest
+    return found
+
+
+def _held(
+    unchanged: Mapping[str, tuple[os.stat_result, Digest]],
+    held: Callable[[Collection[bytes]], Collection[bytes]],
+) -> Collection[bytes]:
+    """The contents that need only be named."""
+    if sum(digest.size_bytes for _, digest in unchanged.values()) <= SMALL_BYTES:
+        return ()
+    return held({digest.sha256 for _, digest in unchanged.values()})
 
 
 def check_selection(selection: Selection) -> None:

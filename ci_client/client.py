@@ -6,7 +6,7 @@ A client may be used by several threads.
 
 import json
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 from urllib.parse import quote, urlencode
@@ -16,8 +16,18 @@ from ci_client.connection import open_transport
 from ci_client.problems import InternalFault, Transient
 from ci_client.settings import Settings
 from ci_client.transport import SILENCE_SECONDS, Reply, Request
-from ci_client.uploading import Upload
-from ci_client.wire import Account, JobView, JsonObject, Malformed, account, is_array, job_view, json_value
+from ci_client.uploading import RowOfDigests, Upload
+from ci_client.wire import (
+    Account,
+    JobView,
+    JsonObject,
+    Malformed,
+    account,
+    is_array,
+    job_view,
+    json_value,
+    missing_places,
+)
 
 _LONGEST_ERROR_BYTES = 64 << 10
 _ACCEPTANCE_SECONDS = 3600.0
@@ -68,6 +78,18 @@ class ServerClient:
         with self._answered(Request("GET", "/health"), "application/json") as reply:
             return reply.headers.get("date", ""), time.monotonic() - began
 
+    def held(self, digests: Collection[bytes]) -> Collection[bytes]:
+        """Those of the SHA-256 digests whose contents the server has from the caller's submissions."""
+        asked = sorted(digests)
+        request = Request(
+            "POST",
+            "/contents/missing",
+            {"Content-Type": "application/octet-stream"},
+            body=RowOfDigests(asked),
+        )
+        missing = _understood(missing_places, self._asked(request))
+        return set(asked).difference(asked[place] for place in missing if 0 <= place < len(asked))
+
     def submit(self, upload: Upload) -> None:
         """Send an archive; it is a job when this returns. May be repeated: the job's id tells."""
         request = Request(
@@ -97,7 +119,10 @@ class ServerClient:
             yield reply.pieces
 
     def _json(self, method: str, path: str) -> object:
-        with self._answered(Request(method, path), "application/json") as reply:
+        return self._asked(Request(method, path))
+
+    def _asked(self, request: Request) -> object:
+        with self._answered(request, "application/json") as reply:
             content = self._read(reply)
         try:
             return json_value(content)

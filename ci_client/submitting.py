@@ -5,16 +5,17 @@ anything is sent, so that a try may be repeated and the job cancelled at any tim
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ci_client import bundling
+from ci_client import bundling, digest_cache
+from ci_client.archive import SMALL_BYTES
 from ci_client.bundling import Archive, size_text
 from ci_client.client import ServerClient, options_json
 from ci_client.interrupts import Task, Waiter
 from ci_client.moments import Moments
-from ci_client.problems import BadUse, ClientError, NoSuchJob, Transient, Unreachable
+from ci_client.problems import BadUse, ClientError, KeyRefused, NoSuchJob, Transient, Unreachable
 from ci_client.retrying import FIRST_CONTACT_SECONDS, Patience, persistently
 from ci_client.settings import Settings
 from ci_client.terminal import Console
@@ -22,8 +23,6 @@ from ci_client.uploading import SendingState, Upload
 from ci_client.wire import Account, Completion, JobView, completion_of
 from ci_common.ids import JobId, new_job_id
 
-_SMALL_BYTES = 1 << 20
-"""What takes no longer to send than a question whether it may be sent."""
 _CUTS_WHILE_SENDING = 5
 _NO_JOB_YET_SECONDS = 60.0
 """How long a server that was there a moment ago is waited for while no job can exist."""
@@ -86,18 +85,41 @@ class _Submission:
         bundling.check_requirements(root)
         arguments = _checked_arguments(self._request.pytest_args)
         self._moments.mark("packing_began")
-        archive = bundling.pack(root, self._check_on, self._packed)
+        archive = bundling.pack(root, self._check_on, self._packed, self._held)
         self._moments.mark("packed")
+        try:
+            self._send_archive(archive, root, arguments)
+        except BadUse:
+            if not archive.reference_count:
+                raise
+            # Whatever is wrong with naming files, sending them tells for certain.
+            self.sending.refused()
+            archive = bundling.pack(root, self._check_on, self._packed)
+            self._send_archive(archive, root, arguments)
+        self._moments.mark("accepted")
+        if archive.has_news:
+            digest_cache.save(root, archive.digests)
+        return self._go_on()
+
+    def _send_archive(self, archive: Archive, root: Path, arguments: Sequence[str] | None) -> None:
         with archive.file:
             self._tell_what_goes(archive, root)
-            if archive.size_bytes > _SMALL_BYTES:
+            if archive.size_bytes > SMALL_BYTES:
                 self._meet_server()
             if self._first_contact is not None:
                 _check_limits(archive, self._first_contact.result())
             self._moments.mark("sending_began")
             self._send(self._upload(archive, arguments))
-            self._moments.mark("accepted")
-        return self._go_on()
+
+    def _held(self, digests: Collection[bytes]) -> Collection[bytes]:
+        """The contents that need only be named; none where the server can't tell."""
+        self._console.progress("comparing with what the server has")
+        try:
+            return self._client.held(digests)
+        except KeyRefused:
+            raise
+        except ClientError:
+            return ()
 
     def _check_on(self) -> None:
         """Nobody has interrupted it, and nothing that runs beside it has failed."""
@@ -107,7 +129,7 @@ class _Submission:
 
     def _packed(self, number: int, count: int, read_bytes: int) -> None:
         self._console.progress(f"packing: {number} of {count} files, {size_text(read_bytes)}")
-        if read_bytes > _SMALL_BYTES:
+        if read_bytes > SMALL_BYTES:
             self._meet_server()
 
     def _meet_server(self) -> None:
@@ -130,7 +152,10 @@ class _Submission:
         if self._request.verbose:
             for line in bundling.left_out_by_rule(root, archive.left_out):
                 self._console.note(line)
-            self._console.note(f"sending {archive.entry_count} entries, {size_text(archive.size_bytes)}")
+            unchanged = f", {archive.reference_count} of them by name" if archive.reference_count else ""
+            self._console.note(
+                f"sending {archive.entry_count} entries{unchanged}, {size_text(archive.size_bytes)}"
+            )
         elif (summary := bundling.left_out_summary(archive.left_out)) is not None:
             self._console.note(summary)
 
@@ -149,6 +174,7 @@ class _Submission:
             archive_bytes=archive.size_bytes,
             options=options_json(options),
             state=self.sending,
+            wants_kept=bool(archive.digests),
             progress=lambda sent_bytes: self._console.progress(
                 f"sending: {size_text(sent_bytes)} of {total}"
             ),

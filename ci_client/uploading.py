@@ -3,7 +3,7 @@
 import os
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import BinaryIO
 
 from ci_client.interrupts import Stopped
@@ -45,10 +45,27 @@ class SendingState:
             self.check()
             self._may_exist = True
 
+    def refused(self) -> None:
+        """The server has said that no job comes of what was sent."""
+        with self._lock:
+            self._may_exist = False
+
     @property
     def may_exist(self) -> bool:
         """Whether a whole body was ever sent."""
         return self._may_exist
+
+
+class RowOfDigests(Body):
+    """SHA-256 digests behind one another."""
+
+    def __init__(self, digests: Sequence[bytes]) -> None:
+        self._row = b"".join(digests)
+        self.size_bytes = len(self._row)
+
+    def chunks(self) -> Iterator[bytes]:
+        """The whole row."""
+        yield self._row
 
 
 class Upload(Body):
@@ -62,6 +79,7 @@ class Upload(Body):
         archive_bytes: int,
         options: bytes,
         state: SendingState,
+        wants_kept: bool = False,
         progress: Callable[[int], None] = lambda _sent_bytes: None,
     ) -> None:
         self._archive = archive
@@ -89,6 +107,7 @@ class Upload(Body):
         self.headers: Mapping[str, str] = {
             "Content-Type": f"multipart/form-data; boundary={boundary}",
             "Idempotency-Key": job_id,
+            **({"Keep-Contents": "true"} if wants_kept else {}),
         }
 
     def chunks(self) -> Iterator[bytes]:

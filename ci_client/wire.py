@@ -131,6 +131,18 @@ def account(value: object) -> Account:
     )
 
 
+def missing_places(value: object) -> list[int]:
+    """The answer to `POST /contents/missing`.
+
+    Raises:
+        Malformed: it is none.
+    """
+    places = value.get("missing") if is_object(value) else None
+    if not is_array(places):
+        raise Malformed("no list of missing contents")
+    return [place for place in places if isinstance(place, int)]
+
+
 @dataclass(frozen=True, slots=True)
 class Completion:
     """How a job has ended: what a `complete` event or a completed job says."""

@@ -5,12 +5,16 @@ each name once, within the limits of count and of announced size. Whether the da
 announced shows when they are read: `chunks` and `verify` count real bytes and stop there. Nothing is
 ever unpacked on the host, memory stays bounded, and modes are reduced to one executable bit.
 
+A submission may name contents that the server has instead of holding them. Such an archive is judged
+in the same way, with `references_allowed`; it is never a job's bundle, but what one is composed of.
+
 All calls block. A `Bundle` is for one thread at a time, since it moves its file's position.
 """
 
+import hashlib
 import stat
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
@@ -27,9 +31,10 @@ from ci_common.zip_directory import (
     locate_directory,
     records,
 )
+from ci_common.zip_writer import DEFLATED, REFERENCE, STORED
 
-_STORED = 0
-_DEFLATED = 8
+DIGEST_BYTES = 32
+"""Of a SHA-256, by which a content is named."""
 _FLAGS_ENCRYPTED = 0x0001 | 0x0040 | 0x2000
 _FLAG_PATCH = 0x0020
 _MAX_TARGET_BYTES = 4095
@@ -76,12 +81,18 @@ class BundleEntry:
     data_limit: int = field(repr=False)
     """Its data end there at the latest: the next entry's beginning."""
 
+    @property
+    def is_reference(self) -> bool:
+        """Whether the archive names its content instead of holding it."""
+        return self.record.method == REFERENCE
+
 
 class Bundle:
     """An archive whose directory has passed."""
 
     def __init__(self, file: BinaryIO, entries: Sequence[BundleEntry]) -> None:
-        self._file = file
+        self.file = file
+        """What it is read from."""
         self.entries: tuple[BundleEntry, ...] = tuple(entries)
         """In the archive's order: a folder need not come before what it holds."""
 
@@ -92,21 +103,47 @@ class Bundle:
             BundleRejected: the data are not what the directory announces.
         """
         assert entry.kind is EntryKind.FILE, f"{entry.path} is no file"
-        return _chunks(self._file, entry.record, entry.data_limit)
+        assert not entry.is_reference, f"{entry.path} lies elsewhere"
+        return _chunks(self.file, entry.record, entry.data_limit)
 
-    def verify(self) -> None:
-        """Read everything.
+    def packed(self, entry: BundleEntry) -> tuple[int, int]:
+        """Where an entry's data begin and how many bytes they are, as they lie in the file.
+
+        Raises:
+            BundleRejected: they aren't where the directory announces them.
+        """
+        return _data_extent(self.file, entry.record, entry.data_limit)
+
+    def named_digest(self, entry: BundleEntry) -> bytes:
+        """The SHA-256 that stands in place of a content.
+
+        Raises:
+            BundleRejected: it isn't there.
+        """
+        assert entry.is_reference, f"{entry.path} is held"
+        offset, size_bytes = self.packed(entry)
+        return b"".join(_packed(self.file, size_bytes, offset))
+
+    def verify(self, note: Callable[[BundleEntry, bytes], None] | None = None) -> None:
+        """Read everything that is held; `note` is told the SHA-256 of each file.
 
         Raises:
             BundleRejected: the data of an entry are not what the directory announces.
         """
         for entry in self.entries:
-            if entry.kind is EntryKind.FILE:
+            if entry.kind is not EntryKind.FILE or entry.is_reference:
+                continue
+            if note is None:
                 for _ in self.chunks(entry):
                     pass
+                continue
+            digest = hashlib.sha256()
+            for chunk in self.chunks(entry):
+                digest.update(chunk)
+            note(entry, digest.digest())
 
 
-def read_bundle(file: BinaryIO, limits: BundleLimits) -> Bundle:
+def read_bundle(file: BinaryIO, limits: BundleLimits, *, references_allowed: bool = False) -> Bundle:
     """Judge an archive by its directory; `file` must stay open as long as the bundle is used.
 
     Raises:
@@ -114,7 +151,7 @@ def read_bundle(file: BinaryIO, limits: BundleLimits) -> Bundle:
     """
     extent = locate_directory(file)
     _check_extent(extent, limits)
-    found = _read_records(file, extent, limits)
+    found = _read_records(file, extent, limits, references_allowed=references_allowed)
     data_limits = _data_limits(found, extent)
     entries = [_entry(file, record, data_limits[record.header_offset], limits) for record in found]
     check_tree((entry.path, entry.kind is EntryKind.DIRECTORY) for entry in entries)
@@ -136,10 +173,16 @@ def _check_extent(extent: DirectoryExtent, limits: BundleLimits) -> None:
         raise BundleRejected("the archive is empty")
 
 
-def _read_records(file: BinaryIO, extent: DirectoryExtent, limits: BundleLimits) -> list[ZipRecord]:
+def _read_records(
+    file: BinaryIO, extent: DirectoryExtent, limits: BundleLimits, *, references_allowed: bool
+) -> list[ZipRecord]:
     found: list[ZipRecord] = []
     unpacked_bytes = target_bytes = 0
     for record in records(file, extent):
+        if not (references_allowed and record.method == REFERENCE):
+            _check_method(record)
+        elif _kind(record) is not EntryKind.FILE or record.compressed_bytes != DIGEST_BYTES:
+            raise rejected(record.name, "names a content, but is no file or no SHA-256")
         _check_record(record)
         unpacked_bytes += record.size_bytes
         if unpacked_bytes > limits.max_unpacked_bytes:
@@ -154,17 +197,20 @@ def _read_records(file: BinaryIO, extent: DirectoryExtent, limits: BundleLimits)
     return found
 
 
+def _check_method(record: ZipRecord) -> None:
+    if record.method not in {STORED, DEFLATED}:
+        raise rejected(
+            record.name, f"uses compression method {record.method}; only stored and deflate are known"
+        )
+
+
 def _check_record(record: ZipRecord) -> None:
-    """Everything that one record alone tells, its name apart."""
+    """What else one record alone tells, its name apart."""
     if record.flags & _FLAGS_ENCRYPTED:
         raise rejected(record.name, "is encrypted")
     if record.flags & _FLAG_PATCH:
         raise rejected(record.name, "is a patch, not a file")
-    if record.method not in {_STORED, _DEFLATED}:
-        raise rejected(
-            record.name, f"uses compression method {record.method}; only stored and deflate are known"
-        )
-    if record.method == _STORED and record.compressed_bytes != record.size_bytes:
+    if record.method == STORED and record.compressed_bytes != record.size_bytes:
         raise rejected(record.name, "is stored, but announces two different sizes")
     kind = _kind(record)
     if kind is not EntryKind.DIRECTORY and record.name.endswith("/"):
@@ -255,11 +301,9 @@ def _mtime(record: ZipRecord) -> int:
 
 
 def _chunks(file: BinaryIO, record: ZipRecord, data_limit: int) -> Iterator[bytes]:
-    position = data_offset(file, record)
-    if position + record.compressed_bytes > data_limit:
-        raise rejected(record.name, "overlaps another entry")
-    packed = _packed(file, record, position)
-    plain = packed if record.method == _STORED else _inflated(packed, record)
+    position, packed_bytes = _data_extent(file, record, data_limit)
+    packed = _packed(file, packed_bytes, position)
+    plain = packed if record.method == STORED else _inflated(packed, record)
     size_bytes = crc = 0
     for chunk in plain:
         size_bytes += len(chunk)
@@ -273,8 +317,14 @@ def _chunks(file: BinaryIO, record: ZipRecord, data_limit: int) -> Iterator[byte
         raise rejected(record.name, "is damaged: its checksum doesn't match")
 
 
-def _packed(file: BinaryIO, record: ZipRecord, position: int) -> Iterator[bytes]:
-    left = record.compressed_bytes
+def _data_extent(file: BinaryIO, record: ZipRecord, data_limit: int) -> tuple[int, int]:
+    position = data_offset(file, record)
+    if position + record.compressed_bytes > data_limit:
+        raise rejected(record.name, "overlaps another entry")
+    return position, record.compressed_bytes
+
+
+def _packed(file: BinaryIO, left: int, position: int) -> Iterator[bytes]:
     while left:
         file.seek(position)
         chunk = file.read(min(left, _CHUNK_BYTES))

@@ -14,9 +14,12 @@ from dataclasses import dataclass
 from sse_starlette.sse import AppStatus
 
 from ci_common.bundle_store import BundleStore
+from ci_common.content_store import ContentStore
 from ci_common.errors import CIError
 from ci_common.repository import JobRepository
+from ci_server.archive_check import ArchiveCheck
 from ci_server.auth import Authenticator, KeyUseRecorder
+from ci_server.blocking import run_blocking
 from ci_server.errors import NotReady
 from ci_server.event_reader import EventReader
 from ci_server.metrics import ReplicaMetrics
@@ -26,9 +29,11 @@ from ci_server.storage import Storage, StorageOpener
 from ci_server.stream_clock import StreamClock
 from ci_server.stream_hub import StreamHub
 from ci_server.streaming import StreamSources
+from ci_server.upload import Receiver
 from ci_server.waiting import ControllerWatch
 
 _RESTART_SECONDS = 1.0
+_SWEEP_SECONDS = 60.0
 _CHECKERS = 2
 """Archives that are judged at the same time; further ones wait."""
 
@@ -42,6 +47,8 @@ class Services:
     settings: ServerSettings
     jobs: JobRepository
     bundles: BundleStore
+    contents: ContentStore
+    receiver: Receiver
     authenticator: Authenticator
     streams: StreamSources
     checkers: ThreadPoolExecutor
@@ -119,6 +126,7 @@ class Backend:
             asyncio.create_task(_kept_running("key use", recorder.run)),
             asyncio.create_task(_kept_running("wake-ups", lambda: hub.run(storage.changes))),
             asyncio.create_task(_kept_running("stream clock", clock.run)),
+            asyncio.create_task(_kept_running("kept contents", lambda: _sweep_contents(storage.contents))),
         ]
         try:
             with ThreadPoolExecutor(_CHECKERS, "archive-check") as checkers:
@@ -126,6 +134,13 @@ class Backend:
                     settings=self._settings,
                     jobs=storage.jobs,
                     bundles=storage.bundles,
+                    contents=storage.contents,
+                    receiver=Receiver(
+                        bundles=storage.bundles,
+                        check=ArchiveCheck(storage.bundles, storage.contents, self._settings),
+                        settings=self._settings,
+                        checkers=checkers,
+                    ),
                     authenticator=authenticator,
                     streams=streams,
                     checkers=checkers,
@@ -133,6 +148,11 @@ class Backend:
         finally:
             for task in tasks:
                 await _cancelled(task)
+
+
+async def _sweep_contents(contents: ContentStore) -> None:
+    await run_blocking(contents.sweep)
+    await asyncio.sleep(_SWEEP_SECONDS)
 
 
 async def _kept_running(name: str, work: Callable[[], Coroutine[None, None, None]]) -> None:

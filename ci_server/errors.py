@@ -7,6 +7,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
+from ci_common.content_store import ContentsGone
 from ci_common.errors import (
     AlreadyExists,
     BundleRejected,
@@ -45,6 +46,7 @@ _STATUS: dict[type[CIError], int] = {
     NotFound: 404,
     AlreadyExists: 409,
     Ambiguous: 409,
+    ContentsGone: 409,
     InvalidInput: 422,
     StorageBusy: 503,
     SchemaMismatch: 503,

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from ci_server.backend import Backend
 from ci_server.errors import install_error_handlers
 from ci_server.lingering_close import LingeringClose
-from ci_server.routes import jobs, service, submit
+from ci_server.routes import contents, jobs, service, submit
 from ci_server.settings import ServerSettings
 from ci_server.storage import StorageOpener
 
@@ -39,7 +39,7 @@ def create_app(settings: ServerSettings, open_storage: StorageOpener, retry_seco
     install_error_handlers(app)
     app.add_exception_handler(ClientDisconnect, _on_client_disconnect)
     app.add_middleware(LingeringClose)
-    for router in (submit.router, jobs.router, service.router):
+    for router in (submit.router, contents.router, jobs.router, service.router):
         app.include_router(router)
     return app
 

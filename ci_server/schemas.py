@@ -71,6 +71,12 @@ class TimedJobView(JobView):
         return cls(**JobView.of(job).model_dump(), timing=timing)
 
 
+class MissingContents(BaseModel):
+    """The answer to `POST /contents/missing`."""
+
+    missing: list[int] = Field(description="Places of the digests in the question, counted from 0.")
+
+
 class Accepted(BaseModel):
     """The answer to `POST /submit-async`."""
 

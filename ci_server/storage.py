@@ -6,10 +6,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 from ci_common.bundle_store import BundleStore
+from ci_common.content_store import ContentStore
 from ci_common.repository import JobRepository
 from ci_persistence.announcements import Audience
 from ci_persistence.bundle_files import DirectoryBundleStore
 from ci_persistence.change_feed import ChangeFeed
+from ci_persistence.content_files import DirectoryContentStore
 from ci_persistence.data_paths import DataPaths
 from ci_persistence.sqlite_repository import SQLiteJobRepository
 from ci_server.stream_hub import WakeSource
@@ -23,6 +25,7 @@ class Storage:
 
     jobs: JobRepository
     bundles: BundleStore
+    contents: ContentStore
     changes: WakeSource
 
 
@@ -41,9 +44,11 @@ def sqlite_storage(paths: DataPaths) -> StorageOpener:
             await repository.initialize()
             if repository.created:
                 _log.warning("created the database %s", paths.db_path)
-            bundles = DirectoryBundleStore(paths.data_dir, await repository.instance_id())
+            instance_id = await repository.instance_id()
+            bundles = DirectoryBundleStore(paths.data_dir, instance_id)
+            contents = DirectoryContentStore(paths.data_dir, instance_id)
             await feed.start()
-            yield Storage(jobs=repository, bundles=bundles, changes=feed.subscribe(None))
+            yield Storage(jobs=repository, bundles=bundles, contents=contents, changes=feed.subscribe(None))
         finally:
             await feed.close()
             await repository.close()

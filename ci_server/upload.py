@@ -8,7 +8,7 @@ a disk that is full (507).
 import asyncio
 import errno
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,11 +18,13 @@ from typing import BinaryIO
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from ci_common.bundle import BundleLimits, read_bundle
 from ci_common.bundle_store import BundleStore, IncomingBundle
+from ci_common.content_store import Content
 from ci_common.errors import StorageFull
+from ci_common.ids import UserId
 from ci_common.job_times import Milestone, Stopwatch
 from ci_common.models import SubmitOptions
+from ci_server.archive_check import ArchiveCheck, Checked
 from ci_server.blocking import run_blocking
 from ci_server.errors import UploadRefused
 from ci_server.multipart_form import MAX_OPTIONS_BYTES, SubmissionForm
@@ -33,6 +35,7 @@ _BLOCK_BYTES = 1 << 20
 _ENVELOPE_BYTES = MAX_OPTIONS_BYTES + (64 << 10)
 """What a form may have beside its file."""
 _RATE_GRACE_SECONDS = 30.0
+_KEEP_HEADER = "keep-contents"
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -43,11 +46,23 @@ class Upload:
     bundle: IncomingBundle
     bundle_bytes: int
     options: SubmitOptions
+    contents: Sequence[Content] | None
+    """Of its files, where they are to be kept for later submissions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """What receiving needs."""
+
+    bundles: BundleStore
+    check: ArchiveCheck
+    settings: ServerSettings
+    checkers: Executor
 
 
 @asynccontextmanager
 async def received_upload(
-    request: Request, bundles: BundleStore, settings: ServerSettings, checkers: Executor, watch: Stopwatch
+    request: Request, receiver: Receiver, user_id: UserId, watch: Stopwatch
 ) -> AsyncGenerator[Upload]:
     """The submission in the request's body; its file is released at the end unless published. `watch`
     notes when it was whole, and when it was judged.
@@ -58,29 +73,40 @@ async def received_upload(
         StorageFull: there is no room for it.
         ClientDisconnect: its sender has left.
     """
+    settings = receiver.settings
     refuse_announced_size(request, settings)
     # The form is judged as far as the headers tell before a file is opened for it.
     spool = _Spool(settings.max_upload_bytes)
     form = SubmissionForm(request.headers.get("content-type"), spool.take)
-    bundle = await run_blocking(bundles.receive)
+    arrived = await run_blocking(receiver.bundles.receive)
+    checked: Checked | None = None
     try:
         async for chunk in timely_body(request, settings):
             form.feed(chunk)
-            await spool.write_to(bundle.file)
+            await spool.write_to(arrived.file)
         form.finish()
-        await spool.finish(bundle.file)
+        await spool.finish(arrived.file)
         watch.mark(Milestone.UPLOADED)
         options = SubmitOptions() if form.options is None else parse_options(form.options)
-        await run_blocking(partial(_check_archive, bundle.file, settings.bundle_limits()), checkers)
+        wants_kept = request.headers.get(_KEEP_HEADER, "").lower() == "true"
+        judge = partial(receiver.check.judge, arrived, spool.size_bytes, user_id, wants_kept=wants_kept)
+        checked = await run_blocking(judge, receiver.checkers)
         watch.mark(Milestone.CHECKED)
-        await run_blocking(bundle.sync)
+        await run_blocking(checked.bundle.sync)
         if await request.is_disconnected():
             # Whoever cancels while it is being sent must not find that a job was made after all.
             raise ClientDisconnect
-        yield Upload(bundle=bundle, bundle_bytes=spool.size_bytes, options=options)
+        yield Upload(
+            bundle=checked.bundle,
+            bundle_bytes=checked.size_bytes,
+            options=options,
+            contents=checked.contents,
+        )
     finally:
         await spool.abandon()
-        await run_blocking(bundle.discard)
+        await run_blocking(arrived.discard)
+        if checked is not None and checked.bundle is not arrived:
+            await run_blocking(checked.bundle.discard)
 
 
 def refuse_announced_size(request: Request, settings: ServerSettings) -> None:
@@ -99,11 +125,6 @@ def _too_large(limit_bytes: int) -> UploadRefused:
     return UploadRefused(
         413, f"the upload is larger than the {limit_bytes} bytes that CI_MAX_UPLOAD_BYTES allows"
     )
-
-
-def _check_archive(file: BinaryIO, limits: BundleLimits) -> None:
-    file.flush()
-    read_bundle(file, limits).verify()
 
 
 async def timely_body(request: Request, settings: ServerSettings) -> AsyncIterator[bytes]:

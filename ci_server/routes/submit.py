@@ -18,6 +18,7 @@ from ci_common.job_times import JobTimes, Stopwatch
 from ci_common.models import Job, Submission
 from ci_server.auth import Caller
 from ci_server.backend import Services
+from ci_server.blocking import run_blocking
 from ci_server.dependencies import Arrival, Authenticated, BackendOf, Ready, requested_key
 from ci_server.errors import NotReady, status_of
 from ci_server.event_reader import unnumbered_frame
@@ -152,9 +153,7 @@ async def _earlier(services: Services, caller: Caller, job_id: JobId) -> Job | N
 async def _made(
     request: Request, watch: Stopwatch, services: Services, caller: Caller, job_id: JobId
 ) -> tuple[Job, bool]:
-    async with received_upload(
-        request, services.bundles, services.settings, services.checkers, watch
-    ) as upload:
+    async with received_upload(request, services.receiver, caller.user.id, watch) as upload:
         submission = Submission(
             job_id=job_id,
             user_id=caller.user.id,
@@ -171,7 +170,11 @@ async def _stored(
 ) -> tuple[Job, bool]:
     try:
         publish = partial(upload.bundle.publish, submission.job_id)
-        return await services.jobs.submit(submission, publish, times)
+        job, is_new = await services.jobs.submit(submission, publish, times)
     except StorageFull as error:
         # The upload itself found room: it is the database that takes nothing more at present.
         raise NotReady(str(error)) from error
+    if is_new and upload.contents is not None:
+        keep = partial(services.contents.keep, submission.user_id, job.id, upload.contents)
+        await run_blocking(keep, services.checkers)
+    return job, is_new

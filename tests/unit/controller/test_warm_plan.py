@@ -55,7 +55,7 @@ def test_what_nobody_will_want_makes_room() -> None:
 
 
 def test_what_is_being_installed_is_expected_first_and_nothing_that_has_expired() -> None:
-    now, hours = datetime(2026, 1, 1, tzinfo=UTC), timedelta(hours=1)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
     old, new, stale = (
         Environment(
             name, UserId("u"), VolumeName(name), now - timedelta(hours=age), now - timedelta(hours=used)

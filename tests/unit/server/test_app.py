@@ -4,7 +4,7 @@ import asyncio
 import errno
 import io
 import zipfile
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import BinaryIO
 
@@ -14,8 +14,9 @@ from fastapi import FastAPI
 
 from ci_common.api_keys import NewKey, new_key
 from ci_common.bundle_store import BundleStore, IncomingBundle
+from ci_common.content_store import Changes, Content, ContentsGone, ContentStore
 from ci_common.errors import SchemaOutdated, StorageBusy, StorageFull
-from ci_common.ids import JobId
+from ci_common.ids import JobId, UserId
 from ci_common.job_times import NO_TIMES, JobTimes
 from ci_common.models import Job, Submission
 from ci_server.factory import create_app
@@ -92,6 +93,24 @@ class Jobs(MemoryRepository):
         return await super().submit(submission, publish, times)
 
 
+class NoContents(ContentStore):
+    """Keeps nothing."""
+
+    def held(self, user_id: UserId, digests: Collection[bytes]) -> Collection[bytes]:
+        return ()
+
+    def compose(
+        self, user_id: UserId, changes: Changes, target: BinaryIO, max_bytes: int
+    ) -> Sequence[Content]:
+        raise ContentsGone("nothing is kept")
+
+    def keep(self, user_id: UserId, job_id: JobId, contents: Sequence[Content]) -> None:
+        return
+
+    def sweep(self) -> None:
+        return
+
+
 class Silence:
     async def wait(self, timeout_seconds: float) -> Wake:
         await asyncio.Event().wait()
@@ -112,7 +131,7 @@ class World:
     async def opened(self) -> AsyncGenerator[Storage]:
         if self.open_error is not None:
             raise self.open_error
-        yield Storage(jobs=self.jobs, bundles=self.bundles, changes=Silence())
+        yield Storage(jobs=self.jobs, bundles=self.bundles, contents=NoContents(), changes=Silence())
 
     @property
     def headers(self) -> dict[str, str]:
