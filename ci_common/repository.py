@@ -45,12 +45,13 @@ class QueueCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class QueuedJob:
-    """A job that waits, and where."""
+class QueuePlace:
+    """Where a queued job stands."""
 
-    job: Job
     place: int
     """1 for the one that is next."""
+    waiting: str | None
+    """As in `Job.waiting`."""
 
 
 class AccountRepository(ABC):
@@ -184,8 +185,8 @@ class JobRepository(AccountRepository):
         """
 
     @abstractmethod
-    async def queued_among(self, job_ids: Sequence[JobId]) -> Mapping[JobId, QueuedJob]:
-        """Those of these jobs that are queued. The queue is read once, however many are asked for."""
+    async def queue_places(self, job_ids: Sequence[JobId]) -> Mapping[JobId, QueuePlace]:
+        """Of those of these jobs that are queued. The queue is read once, however many are asked for."""
 
     @abstractmethod
     async def queue_counts(self) -> QueueCounts:

@@ -5,14 +5,13 @@ only for queries that repeat its condition.
 """
 
 import sqlite3
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 
 from ci_common.errors import NotFound
 from ci_common.ids import InstanceId, JobId, UserId
 from ci_common.job_times import NO_TIMES, JobTimes
 from ci_common.models import EventType, Job, JobEvent, JobStatus
-from ci_common.repository import QueueCounts, QueuedJob
+from ci_common.repository import QueueCounts, QueuePlace
 from ci_persistence import transitions
 from ci_persistence.phase_times import times_of
 from ci_persistence.rows import JOB_COLUMNS, JobRow, job_of, json_array
@@ -142,20 +141,24 @@ def jobs_in_status(sql: sqlite3.Connection, status: JobStatus, limit: int | None
     return [job_of(row) for row in rows]
 
 
-def queued_among(sql: sqlite3.Connection, job_ids: Sequence[JobId]) -> Mapping[JobId, QueuedJob]:
-    """Counting each one's place by itself would read the queue as often as there are watchers."""
-    rows: list[JobRow] = sql.execute(
-        f"{SELECT_JOB} WHERE id IN (SELECT value FROM json_each(?)) AND status = 'queued'",
+def queue_places(sql: sqlite3.Connection, job_ids: Sequence[JobId]) -> Mapping[JobId, QueuePlace]:
+    """Each is counted from the one before it: all together go through the queue once."""
+    asked: list[tuple[int, str, str | None]] = sql.execute(
+        "SELECT number, id, waiting FROM jobs WHERE id IN (SELECT value FROM json_each(?)) "
+        "AND status = 'queued'",
         (json_array(job_ids),),
     ).fetchall()
-    if not rows:
-        return {}
-    queue: list[tuple[int]] = sql.execute(
-        f"SELECT number FROM jobs WHERE status = 'queued' AND {UNFINISHED} AND number <= ? ORDER BY number",
-        (max(row[0] for row in rows),),
-    ).fetchall()
-    found = ((row[0], job_of(row)) for row in rows)
-    return {job.id: QueuedJob(job, bisect_right(queue, (number,))) for number, job in found}
+    places: dict[JobId, QueuePlace] = {}
+    place = previous = 0
+    for number, job_id, waiting in sorted(asked):
+        place += sql.execute(
+            f"SELECT count(*) FROM jobs WHERE status = 'queued' AND {UNFINISHED} "
+            "AND number > ? AND number <= ?",
+            (previous, number),
+        ).fetchone()[0]
+        previous = number
+        places[JobId(job_id)] = QueuePlace(place, waiting)
+    return places
 
 
 def queue_counts(sql: sqlite3.Connection) -> QueueCounts:

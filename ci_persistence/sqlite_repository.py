@@ -33,7 +33,7 @@ from ci_common.models import (
     User,
     Verdict,
 )
-from ci_common.repository import QueueCounts, QueuedJob, Repository
+from ci_common.repository import QueueCounts, QueuePlace, Repository
 from ci_persistence import accounts, activation, environments, job_reads, job_writes, leases
 from ci_persistence.connections import Work
 from ci_persistence.database_file import wal_bytes
@@ -186,8 +186,8 @@ class SQLiteJobRepository(Repository):
             lambda tx: job_writes.request_cancel(tx, job_id, reason), Durability.POWER_LOSS
         )
 
-    async def queued_among(self, job_ids: Sequence[JobId]) -> Mapping[JobId, QueuedJob]:
-        return await self._read(lambda sql: job_reads.queued_among(sql, job_ids))
+    async def queue_places(self, job_ids: Sequence[JobId]) -> Mapping[JobId, QueuePlace]:
+        return await self._read(lambda sql: job_reads.queue_places(sql, job_ids))
 
     async def queue_counts(self) -> QueueCounts:
         return await self._read(job_reads.queue_counts)

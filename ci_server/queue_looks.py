@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Mapping
 
 from ci_common.ids import JobId
-from ci_common.repository import JobRepository, QueuedJob
+from ci_common.repository import JobRepository, QueuePlace
 
 
 class QueueLooks:
@@ -16,16 +16,16 @@ class QueueLooks:
     def __init__(self, jobs: JobRepository) -> None:
         self._jobs = jobs
         self._asked: set[JobId] = set()
-        self._waiting: asyncio.Task[Mapping[JobId, QueuedJob]] | None = None
+        self._waiting: asyncio.Task[Mapping[JobId, QueuePlace]] | None = None
         """The reading that has not begun."""
 
-    async def find(self, job_id: JobId) -> QueuedJob | None:
-        """The job with its place, as of now or later; None where it isn't queued."""
+    async def find(self, job_id: JobId) -> QueuePlace | None:
+        """Its place, as of now or later; None where it isn't queued."""
         self._asked.add(job_id)
         if self._waiting is None:
             self._waiting = asyncio.create_task(self._read())
         return (await asyncio.shield(self._waiting)).get(job_id)
 
-    async def _read(self) -> Mapping[JobId, QueuedJob]:
+    async def _read(self) -> Mapping[JobId, QueuePlace]:
         asked, self._asked, self._waiting = self._asked, set(), None
-        return await self._jobs.queued_among(sorted(asked))
+        return await self._jobs.queue_places(sorted(asked))

@@ -27,7 +27,6 @@ class StreamClock:
         self._ping_seconds = settings.stream_ping_seconds
         self._send_seconds = settings.stream_send_seconds
         self._is_stopping = is_stopping
-        self._queue_looked_at = float("-inf")
 
     async def run(self) -> None:
         """Tick as long as any stream is open, until cancelled."""
@@ -40,9 +39,6 @@ class StreamClock:
     def tick(self, now_seconds: float) -> None:
         """Tell each stream what is due."""
         is_stopping = self._is_stopping()
-        looks_at_queue = now_seconds - self._queue_looked_at >= _QUEUE_LOOK_SECONDS
-        if looks_at_queue:
-            self._queue_looked_at = now_seconds
         limit_seconds = self._send_seconds
         if is_stopping:
             limit_seconds = min(limit_seconds, _SHUTDOWN_GRACE_SECONDS)
@@ -50,8 +46,8 @@ class StreamClock:
             if is_stopping:
                 watch.end()
             self._look_at(watch, now_seconds, limit_seconds)
-            if looks_at_queue and watch.is_waiting:
-                watch.ring()
+        if now_seconds - self._hub.waiting_rung_at >= _QUEUE_LOOK_SECONDS:
+            self._hub.ring_waiting()
 
     def _look_at(self, watch: Watch, now_seconds: float, limit_seconds: float) -> None:
         if watch.sending_since is not None:

@@ -61,6 +61,7 @@ class StreamHub:
         self._reader = reader
         self._feeds: dict[JobId, JobFeed] = {}
         self._count = 0
+        self.waiting_rung_at = float("-inf")
         self.has_streams = asyncio.Event()
         self._is_unchecked = False
         self._last_check = time.monotonic()
@@ -76,6 +77,13 @@ class StreamHub:
         """Of all open streams."""
         for feed in self._feeds.values():
             yield from feed.watches
+
+    def ring_waiting(self) -> None:
+        """Those whose jobs are queued may have moved on."""
+        self.waiting_rung_at = time.monotonic()
+        for watch in self.watches():
+            if watch.is_waiting:
+                watch.ring()
 
     @contextmanager
     def watching(self, job_id: JobId, watch: Watch) -> Generator[JobFeed]:
@@ -123,9 +131,7 @@ class StreamHub:
         while self._is_unlooked:
             self._is_unlooked = False
             self._last_look = time.monotonic()
-            for watch in self.watches():
-                if watch.is_waiting:
-                    watch.ring()
+            self.ring_waiting()
             try:
                 last_seqs = await self._jobs.last_seqs(list(self._feeds))
             except CIError as error:

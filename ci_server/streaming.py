@@ -124,12 +124,11 @@ class JobStream:
         return await self._news_of_waiting() if self.watch.is_waiting else b""
 
     async def _news_of_waiting(self) -> bytes:
-        queued = await self._sources.queue.find(self._job.id)
-        if queued is None or queued.job.cancel_reason is not None:
+        standing = await self._sources.queue.find(self._job.id)
+        if standing is None:
             return b""
         reason = reason_to_wait(
-            queued.job,
-            queued.place,
+            standing,
             await self._sources.controller.view(),
             time.monotonic() - self._queued_since,
         )

@@ -11,8 +11,8 @@ from datetime import datetime
 
 from ci_common.clock import utc_now
 from ci_common.ids import Fence
-from ci_common.models import ControllerState, Job, Lease
-from ci_common.repository import JobRepository
+from ci_common.models import ControllerState, Lease
+from ci_common.repository import JobRepository, QueuePlace
 
 BEAT_STALE_SECONDS = 10.0
 """A controller whose beat stood still for longer is taken for dead."""
@@ -33,7 +33,7 @@ class ControllerView:
 NO_CONTROLLER = ControllerView(is_alive=False, state=ControllerState.STOPPED, detail="")
 
 
-def reason_to_wait(job: Job, place: int, controller: ControllerView, waited_seconds: float) -> str | None:
+def reason_to_wait(standing: QueuePlace, controller: ControllerView, waited_seconds: float) -> str | None:
     """Why this queued job hasn't started; None while there is nothing worth saying."""
     if not controller.is_alive:
         return "waiting: no controller is running on the build machine"
@@ -46,10 +46,10 @@ def reason_to_wait(job: Job, place: int, controller: ControllerView, waited_seco
     if controller.state in by_state:
         sentence = by_state[controller.state]
         return f"{sentence} ({controller.detail})" if controller.detail else sentence
-    if job.waiting is not None:
-        return f"waiting: {job.waiting}"
-    if place > 1:
-        return f"waiting: number {place} in the queue"
+    if standing.waiting is not None:
+        return f"waiting: {standing.waiting}"
+    if standing.place > 1:
+        return f"waiting: number {standing.place} in the queue"
     return "waiting: next in the queue" if waited_seconds >= PATIENCE_SECONDS else None
 
 

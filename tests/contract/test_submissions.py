@@ -7,7 +7,7 @@ from ci_common.clock import utc_now
 from ci_common.errors import AlreadyExists, NotFound, NotPermitted
 from ci_common.ids import JobId, new_job_id, new_key_id
 from ci_common.models import JobStatus, Reason, SubmitOptions
-from ci_common.repository import QueueCounts, QueuedJob
+from ci_common.repository import QueueCounts, QueuePlace
 from tests.contract.world import World, another_user, nothing
 
 
@@ -190,16 +190,17 @@ async def test_jobs_are_listed_by_status(world: World) -> None:
 async def test_queue_is_in_the_order_of_submission(world: World) -> None:
     first, second = await world.queued(), await world.queued()
     running = await world.running()
-    found = await world.repository.queued_among([second.id, running.id, new_job_id(), first.id])
-    assert found == {first.id: QueuedJob(first, 1), second.id: QueuedJob(second, 2)}
-    assert await world.repository.queued_among([running.id]) == {}
-    assert await world.repository.queued_among([]) == {}
+    found = await world.repository.queue_places([second.id, running.id, new_job_id(), first.id])
+    assert found == {first.id: QueuePlace(1, None), second.id: QueuePlace(2, None)}
+    assert await world.repository.queue_places([running.id]) == {}
+    assert await world.repository.queue_places([]) == {}
     assert [job.id for job in await world.repository.queued_jobs(10)] == [first.id, second.id]
     assert [job.id for job in await world.repository.queued_jobs(1)] == [first.id]
     assert [job.id for job in await world.repository.running_jobs()] == [running.id]
     assert await world.repository.queue_counts() == QueueCounts(queued=2, running=1)
     await world.repository.request_cancel(first.id, Reason.CANCELLED_BY_USER)
-    assert await world.repository.queued_among([second.id]) == {second.id: QueuedJob(second, 1)}
+    await world.repository.set_waiting(world.fence, second.id, "soon")
+    assert await world.repository.queue_places([second.id]) == {second.id: QueuePlace(1, "soon")}
 
 
 async def test_empty_queue(world: World) -> None:

@@ -31,7 +31,7 @@ from ci_common.models import (
     User,
     Verdict,
 )
-from ci_common.repository import QueueCounts, QueuedJob, Repository
+from ci_common.repository import QueueCounts, QueuePlace, Repository
 from ci_persistence import transitions
 from ci_persistence.transitions import Change
 from tests.fakes.memory_accounts import MemoryAccounts
@@ -128,9 +128,9 @@ class MemoryRepository(MemoryAccounts, Repository):
         job = await self.get_job(job_id)
         return self._store(transitions.request_cancel(job, reason, utc_now()))
 
-    async def queued_among(self, job_ids: Sequence[JobId]) -> Mapping[JobId, QueuedJob]:
+    async def queue_places(self, job_ids: Sequence[JobId]) -> Mapping[JobId, QueuePlace]:
         queue = enumerate(self._in(JobStatus.QUEUED), start=1)
-        return {job.id: QueuedJob(job, place) for place, job in queue if job.id in set(job_ids)}
+        return {job.id: QueuePlace(place, job.waiting) for place, job in queue if job.id in set(job_ids)}
 
     async def queue_counts(self) -> QueueCounts:
         return QueueCounts(queued=len(self._in(JobStatus.QUEUED)), running=len(self._in(JobStatus.RUNNING)))

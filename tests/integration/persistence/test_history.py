@@ -37,7 +37,7 @@ QUERIES: dict[str, Query] = {
     "jobs_by_id": lambda sql, _, job_id: job_reads.jobs_by_id(sql, [job_id]),
     "queued_jobs": lambda sql, _, __: job_reads.jobs_in_status(sql, JobStatus.QUEUED, 10),
     "running_jobs": lambda sql, _, __: job_reads.jobs_in_status(sql, JobStatus.RUNNING),
-    "queued_among": lambda sql, _, job_id: job_reads.queued_among(sql, [job_id]),
+    "queue_places": lambda sql, _, job_id: job_reads.queue_places(sql, [job_id]),
     "queue_counts": lambda sql, _, __: job_reads.queue_counts(sql),
     "lease": lambda sql, _, __: leases.present(sql),
     "keys_with_prefix": lambda sql, _, __: accounts.keys_with_prefix(sql, "abcdefgh"),

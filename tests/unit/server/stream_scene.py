@@ -10,7 +10,7 @@ from ci_common.errors import StorageBusy
 from ci_common.event_data import EventData, notice_data
 from ci_common.ids import Fence, JobId, new_job_id
 from ci_common.models import Job, JobEvent, LeaseHolder, Outcome, Submission, SubmitOptions, Verdict
-from ci_common.repository import QueuedJob
+from ci_common.repository import QueuePlace
 from ci_server.auth import Authenticator, Credential
 from ci_server.event_reader import EventReader
 from ci_server.queue_looks import QueueLooks
@@ -43,9 +43,9 @@ class Counting(MemoryRepository):
         await self.gate.wait()
         return events
 
-    async def queued_among(self, job_ids: Sequence[JobId]) -> Mapping[JobId, QueuedJob]:
+    async def queue_places(self, job_ids: Sequence[JobId]) -> Mapping[JobId, QueuePlace]:
         self.queue_readings += 1
-        return await super().queued_among(job_ids)
+        return await super().queue_places(job_ids)
 
 
 @dataclass

@@ -6,7 +6,7 @@ import pytest
 from starlette.types import Message
 
 from ci_common.ids import new_job_id
-from ci_common.repository import QueuedJob
+from ci_common.repository import QueuePlace
 from ci_server.queue_looks import QueueLooks
 from ci_server.settings import ServerSettings
 from ci_server.stream_clock import StreamClock
@@ -113,17 +113,18 @@ async def test_the_queue_is_read_once_for_all_who_ask_together() -> None:
     queue = QueueLooks(at.repository)
     found = await asyncio.gather(*(queue.find(at.job.id) for _ in range(50)), queue.find(new_job_id()))
     assert at.repository.queue_readings == 1
-    assert found == [*([QueuedJob(at.job, 1)] * 50), None]
+    assert found == [*([QueuePlace(1, None)] * 50), None]
 
 
 async def test_waiting_streams_are_rung_when_the_queue_is_to_be_looked_at() -> None:
     at = await scene()
     watch, clock = Watch(at.credential), clock_of(at)
     with at.hub.watching(at.job.id, watch):
-        clock.tick(0.0)
         watch.is_waiting = True
+        at.hub.ring_waiting()
+        assert watch.has_rung
         watch.clear()
-        clock.tick(0.5)
+        clock.tick(at.hub.waiting_rung_at + 0.5)
         assert not watch.has_rung
-        clock.tick(1.0)
+        clock.tick(at.hub.waiting_rung_at + 1.0)
         assert watch.has_rung

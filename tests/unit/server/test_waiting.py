@@ -2,8 +2,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ci_common.ids import Fence, UserId, new_job_id
-from ci_common.models import ControllerState, Job, JobStatus, Lease, LeaseHolder, SubmitOptions
+from ci_common.ids import Fence
+from ci_common.models import ControllerState, Lease, LeaseHolder
+from ci_common.repository import QueuePlace
 from ci_server.waiting import (
     BEAT_STALE_SECONDS,
     NO_CONTROLLER,
@@ -16,18 +17,6 @@ from tests.fakes.memory_repository import MemoryRepository
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 READY = ControllerView(is_alive=True, state=ControllerState.READY, detail="")
-
-
-def queued_job(waiting: str | None = None) -> Job:
-    return Job(
-        id=new_job_id(),
-        user_id=UserId("u"),
-        status=JobStatus.QUEUED,
-        options=SubmitOptions(),
-        bundle_bytes=1,
-        submit_time=NOON,
-        waiting=waiting,
-    )
 
 
 @pytest.mark.parametrize(
@@ -53,14 +42,14 @@ def queued_job(waiting: str | None = None) -> Job:
 def test_the_most_telling_reason_is_given(
     controller: ControllerView, waiting: str | None, place: int, waited_seconds: float, expected: str
 ) -> None:
-    reason = reason_to_wait(queued_job(waiting), place, controller, waited_seconds)
+    reason = reason_to_wait(QueuePlace(place, waiting), controller, waited_seconds)
     assert reason is not None
     assert reason.startswith("waiting: ")
     assert expected in reason
 
 
 def test_a_job_that_is_just_being_started_does_not_wait() -> None:
-    assert reason_to_wait(queued_job(), 1, READY, PATIENCE_SECONDS / 2) is None
+    assert reason_to_wait(QueuePlace(1, None), READY, PATIENCE_SECONDS / 2) is None
 
 
 class Leading(MemoryRepository):
