@@ -15,7 +15,7 @@ def text_table(results: Sequence[RowResult]) -> str:
     widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADINGS))]
     aligned = [_aligned(line, widths) for line in lines]
     return "\n".join(
-        [aligned[0], "  ".join("-" * width for width in widths), *aligned[1:], *_remarks(results)]
+        [aligned[0], "  ".join("-" * width for width in widths), *aligned[1:], "", *_remarks(results)]
     )
 
 
@@ -58,7 +58,7 @@ def _figure_cells(figure: Figure) -> tuple[str, ...]:
 
 def _target_text(target: Target, unit: str) -> str:
     sign = "≥" if target.at_least else "≤"
-    return f"{sign} {', then '.join(f'{step:g}' for step in target.steps)}{unit}"
+    return f"{sign} {', then '.join(f'{step:.3g}' for step in target.steps)}{unit}"
 
 
 def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
@@ -71,4 +71,7 @@ def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
 
 def _remarks(results: Sequence[RowResult]) -> list[str]:
     said = [f"{result.name}: {result.remark}" for result in results if result.remark]
-    return ["", *said] if said else []
+    loads = [result.load for result in results if result.figures]
+    if loads:
+        said.append(f"Load average when the rows began: {min(loads):.1f} to {max(loads):.1f}.")
+    return said

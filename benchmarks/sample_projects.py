@@ -28,8 +28,9 @@ import time
 
 
 def test_ticks():
+    began = time.monotonic()
     for number in range({lines}):
-        time.sleep({pause_seconds})
+        time.sleep(max(0, began + number * {pause_seconds} - time.monotonic()))
         print(f"@{{time.monotonic_ns()}} {{number}}", flush=True)
 """
 _FLOOD_TEST = """\

@@ -12,8 +12,9 @@ RESULTS = [
             Figure("÷ docker run", Spread(0.9, 0.85, 1.2), target=at_most(1.0, 0.75)),
             Figure("docker run", Spread(0.4321, 0.4321, 0.4321), "s"),
         ),
+        load=0.5,
     ),
-    RowResult("rate", "jobs", (Figure("jobs", Spread(12.0, 11.0, 13.0), "/s", at_least(0.9)),)),
+    RowResult("rate", "jobs", (Figure("jobs", Spread(12.0, 11.0, 13.0), "/s", at_least(0.9)),), load=2.5),
     RowResult("history", "a long one", remark="left out by --quick: it takes minutes"),
     RowResult("idle", "nothing to do", remark="RuntimeError: no engine", failed=True),
 ]
@@ -31,6 +32,7 @@ def test_the_table_for_a_terminal() -> None:
         "",
         "history: left out by --quick: it takes minutes",
         "idle: RuntimeError: no engine",
+        "Load average when the rows began: 0.5 to 2.5.",
     ]
 
 
@@ -42,6 +44,8 @@ def test_the_table_for_a_page() -> None:
         "|  | docker run | 0.43 s |  |  |  |",
         "",
         "- **warm**: second submission beside `docker run`.",
+        "",
+        "Load average when the rows began: 0.5 to 0.5.",
     ]
 
 
