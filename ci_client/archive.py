@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ci_client import digest_cache
+from ci_client.archive_file import ArchiveTarget
 from ci_client.digest_cache import Digest
 from ci_client.problems import BadUse, cause_of
 from ci_client.selection import Entry
@@ -51,7 +52,12 @@ class ArchiveWriter:
     """A zip that grows entry by entry in `file`, which must allow seeking."""
 
     def __init__(
-        self, root: Path, file: BinaryIO, executables: frozenset[str] | None, *, notes_digests: bool = False
+        self,
+        root: Path,
+        file: ArchiveTarget,
+        executables: frozenset[str] | None,
+        *,
+        notes_digests: bool = False,
     ) -> None:
         self._root = root
         self._file = file

@@ -1,21 +1,17 @@
-"""From a project's folder to the archive that is sent; and the faults that are certain before that.
-
-The archive lies in a temporary file without a name: nothing is left behind, however the process ends.
-"""
+"""From a project's folder to the archive that is sent; and the faults that are certain before that."""
 
 import contextlib
 import os
 import stat
 import sys
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
 
 from ci_client import digest_cache, git_view
 from ci_client.archive import REFERENCE_BYTES, SMALL_BYTES, ArchiveWriter
+from ci_client.archive_file import ArchiveFile
 from ci_client.digest_cache import Digest
 from ci_client.ignore_rules import GIT_RULE
 from ci_client.problems import BadUse, InternalFault, cause_of
@@ -31,7 +27,7 @@ _REMARKS_SHOWN = 10
 class Archive:
     """What is sent, and what is to be said about it."""
 
-    file: BinaryIO
+    file: ArchiveFile
     size_bytes: int
     entry_count: int
     left_out: Sequence[LeftOut]
@@ -116,8 +112,7 @@ def pack(
     named = _held(unchanged, held)
     executables = git_view.executable_files(root) if sys.platform == "win32" else None
     with _room_for_archive():
-        # It outlives this function; on Windows it is a wrapper that has all that a file has.
-        file = cast("BinaryIO", tempfile.TemporaryFile(prefix="ci-"))  # noqa: SIM115 - the caller closes it
+        file = ArchiveFile(SMALL_BYTES)  # the caller closes it
         writer = ArchiveWriter(root, file, executables, notes_digests=bool(known))
         try:
             for number, entry in enumerate(selection.entries, start=1):
@@ -194,6 +189,8 @@ def _room_for_archive() -> Generator[None]:
     try:
         yield
     except OSError as error:
+        import tempfile  # noqa: PLC0415 - rarely needed, and the import takes time
+
         raise InternalFault(
             f"can't write the archive in {tempfile.gettempdir()}: {cause_of(error)}; "
             "TMPDIR can name another folder"

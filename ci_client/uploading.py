@@ -4,7 +4,7 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import BinaryIO
+from typing import Protocol
 
 from ci_client.interrupts import Stopped
 from ci_client.transport import Body
@@ -56,6 +56,18 @@ class SendingState:
         return self._may_exist
 
 
+class ArchiveSource(Protocol):
+    """What an archive is read from, again for each try."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Go to another place."""
+        ...
+
+    def read(self, size_bytes: int = -1, /) -> bytes:
+        """The next bytes."""
+        ...
+
+
 class RowOfDigests(Body):
     """SHA-256 digests behind one another."""
 
@@ -75,7 +87,7 @@ class Upload(Body):
         self,
         *,
         job_id: str,
-        archive: BinaryIO,
+        archive: ArchiveSource,
         archive_bytes: int,
         options: bytes,
         state: SendingState,
