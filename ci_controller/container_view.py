@@ -34,6 +34,8 @@ class Role(StrEnum):
     WARM = "warm"
     """Started ahead of its job, whichever that will be: a job may be bound to it, but its labels can't
     tell."""
+    FETCH = "fetch"
+    """Gets wheels for a user's next environment; belongs to no job, and runs nothing of a stranger's."""
     PROBE = "probe"
     """Short-lived: looks at the network, or closes it."""
     BUILD = "build"

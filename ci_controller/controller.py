@@ -23,6 +23,7 @@ from ci_controller.network import NetworkPolicy
 from ci_controller.planner import Planner
 from ci_controller.readiness import EngineReadiness
 from ci_controller.reconciler import Reconciler
+from ci_controller.seeds import Seeder
 from ci_controller.settings import ControllerSettings
 from ci_controller.slots import Slots
 from ci_controller.warm_pool import WarmPool
@@ -91,7 +92,8 @@ async def _lead(
     async with ContainerManager(instance) as manager:
         slots, news = Slots(settings.capacity), asyncio.Event()
         readiness = EngineReadiness(manager, settings, policy, beat, news.set)
-        pool = WarmPool(repository, manager, readiness, slots, settings, instance, lease.fence)
+        seeder = Seeder(manager, installer, settings.cpus)
+        pool = WarmPool(repository, manager, readiness, slots, seeder, settings, instance, lease.fence)
         launcher = Launcher(
             repository, manager, planner, pool, slots, settings, installer, instance, lease.fence
         )

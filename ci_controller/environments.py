@@ -126,6 +126,37 @@ def plan_install(
     return InstallPlan(spec, requirements.bundle_paths)
 
 
+def can_be_fetched(requirements: Requirements) -> bool:
+    """Whether everything can be had from an index, as wheels.
+
+    `--no-binary PACKAGE` is stronger than `--no-build`: uv builds that package all the same.
+    """
+    return requirements.are_static and not requirements.bundle_paths and not requirements.sources.no_binary
+
+
+def plan_fetch(requirements: Requirements, settings: InstallerSettings, placement: Placement) -> RunnerSpec:
+    """The container that gets wheels for the user's next environment, onto the volume which that will fill.
+
+    Nothing of a stranger's runs in it: nothing is built, and no Python sees the packages.
+    """
+    assert can_be_fetched(requirements), "what would run code, or needs the archive, isn't fetched"
+    installer = Installer(settings, requirements, ENVIRONMENT, _BUILD_IN_ENVIRONMENT)
+    steps = [
+        *([installer.write_stubs()] if requirements.local_projects else []),
+        installer.fetch_packages(),
+        installer.compile_fetched(),
+        installer.remove_all_but_cache(),
+    ]
+    return _spec(
+        steps,
+        settings,
+        SubmitOptions(),
+        placement,
+        config_files=installer.package_files(stubs=True),
+        writable=(ENVIRONMENT,),
+    )
+
+
 def plan_test(
     requirements: Requirements, settings: InstallerSettings, options: SubmitOptions, placement: Placement
 ) -> RunnerSpec:

@@ -60,7 +60,7 @@ class Housekeeping:
         now = utc_now()
         jobs = await self._repository.jobs_by_id([view.job_id for view in views if view.job_id is not None])
         for view in views:
-            if view.role is Role.WARM:
+            if view.role in {Role.WARM, Role.FETCH}:
                 if view.name not in waiting and view.id not in bound:
                     await self._remove_helper(view.id)
                 continue

@@ -3,7 +3,8 @@
 Invariants: uv obeys no configuration of the project (`--no-config`, `--no-sources`); what may be secret
 stands in files on the container's tmpfs, never in an argument; uv's cache never outlives the container
 or the environment that it was made for. The cache lies on the volume that is being filled, so that files
-are hard-linked: a fifth faster than copying them out of the container's own layer.
+are hard-linked: a fifth faster than copying them out of the container's own layer. It may hold wheels
+already, which were fetched there without running anything of theirs: the commands for that are here, too.
 """
 
 import json
@@ -89,6 +90,16 @@ with open(os.path.join(upper, packages, "~lower.pth"), "w", encoding="utf-8") as
     file.write("import site; site.addsitedir(%r)\\n" % os.path.join(lower, packages))
 """
 
+# Bytecode is good as long as its file keeps its time, which a hard link does; uv makes what is missing. The
+# names in it are those which the files will have. Without `site`, so that nobody's `.pth` is read.
+_COMPILE = """
+import compileall, os, sys
+archives, packages = sys.argv[1:]
+for name in os.listdir(archives):
+    compileall.compile_dir(
+        os.path.join(archives, name), ddir=packages % sys.version_info[:2], quiet=2, workers=1)
+"""
+
 
 class Installer:
     """Commands for one virtual environment and its cache."""
@@ -120,14 +131,23 @@ class Installer:
 
     def install_packages(self, *, compile_bytecode: bool) -> RunnerStep:
         """All of `package_files`."""
-        arguments = ["--requirements", _config(REQUIREMENTS_FILE)]
-        if self._requirements.constraints:
-            arguments += ["--constraints", _config(CONSTRAINTS_FILE)]
-        if self._overrides():
-            arguments += ["--overrides", _config(OVERRIDES_FILE)]
-        if compile_bytecode:
-            arguments.append("--compile-bytecode")
-        return self._install(*arguments, *self._requirements.sources.arguments())
+        arguments = ["--compile-bytecode"] if compile_bytecode else []
+        return self._install(*arguments, *self._package_arguments())
+
+    def fetch_packages(self) -> RunnerStep:
+        """Wheels of all of `package_files` into the cache; fails where one would have to be built."""
+        target = ("--target", self._fetched_folder, "--python", PYTHON)
+        return self._pip_install("--no-build", *target, *self._package_arguments())
+
+    def compile_fetched(self) -> RunnerStep:
+        """Bytecode beside the files in the cache."""
+        packages = f"{self._venv}/lib/python%d.%d/site-packages"
+        archives = f"{self._environment['UV_CACHE_DIR']}/archive-v0"
+        return self._step(PYTHON, "-I", "-S", "-c", _COMPILE, archives, packages)
+
+    def remove_all_but_cache(self) -> RunnerStep:
+        """What was needed for `fetch_packages` goes, what it has fetched stays."""
+        return self._step("rm", "-rf", self._fetched_folder, self._stubs_folder)
 
     def install_projects(self) -> RunnerStep:
         """The local projects alone, their dependencies being there."""
@@ -175,6 +195,10 @@ class Installer:
     def _stubs_folder(self) -> str:
         return f"{self._build}/stubs"
 
+    @property
+    def _fetched_folder(self) -> str:
+        return f"{self._build}/fetched"
+
     def _stub_lines(self) -> list[str]:
         return [
             f"{self._stub(metadata, project.extras)}{_marker(project)}"
@@ -194,17 +218,19 @@ class Installer:
                 extras.setdefault(metadata, set()).update(metadata.with_own_extras(project.extras))
         return [self._stub(metadata, sorted(names)) for metadata, names in extras.items()]
 
+    def _package_arguments(self) -> list[str]:
+        arguments = ["--requirements", _config(REQUIREMENTS_FILE)]
+        if self._requirements.constraints:
+            arguments += ["--constraints", _config(CONSTRAINTS_FILE)]
+        if self._overrides():
+            arguments += ["--overrides", _config(OVERRIDES_FILE)]
+        return [*arguments, *self._requirements.sources.arguments()]
+
     def _install(self, *arguments: str) -> RunnerStep:
-        return self._step(
-            UV,
-            "pip",
-            "install",
-            "--no-config",
-            "--no-sources",
-            "--python",
-            f"{self._venv}/bin/python",
-            *arguments,
-        )
+        return self._pip_install("--python", f"{self._venv}/bin/python", *arguments)
+
+    def _pip_install(self, *arguments: str) -> RunnerStep:
+        return self._step(UV, "pip", "install", "--no-config", "--no-sources", *arguments)
 
     def _step(self, *argv: str) -> RunnerStep:
         environment: Mapping[str, str] = self._environment if argv[0] == UV else {}

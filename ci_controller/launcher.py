@@ -12,6 +12,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ci_common.clock import utc_now
 from ci_common.ids import ContainerId, Fence, InstanceId, VolumeName
 from ci_common.job_times import Milestone
 from ci_common.models import Job, Run, Stage
@@ -27,6 +28,7 @@ from ci_controller.installer import InstallerSettings
 from ci_controller.planner import JobPlan, Planner
 from ci_controller.readiness import Site
 from ci_controller.runner_spec import RunnerSpec
+from ci_controller.seeds import seed_of
 from ci_controller.settings import ControllerSettings
 from ci_controller.slots import Slots, uid_of
 from ci_controller.stopwatches import Stopwatches
@@ -80,7 +82,8 @@ class Launcher:
     async def install(self, job: Job, plan: JobPlan, site: Site, time_limit_seconds: float) -> Launch | None:
         """A container that fills a new environment for `job`; None where it doesn't want it any more."""
         assert plan.environment_key is not None, "what is never kept is installed by the job itself"
-        waiting = await self._pool.take_installer()
+        waiting = await self._pool.take_installer(job.user_id, fresh=job.options.fresh)
+        assert waiting is None or waiting.owner in {None, job.user_id}, "wheels are their owner's alone"
         volume = new_volume_name(self._instance) if waiting is None else waiting.volume
         self.volumes_in_hand.add(volume)
         try:
@@ -100,6 +103,8 @@ class Launcher:
         self, job: Job, plan: JobPlan, site: Site, time_limit_seconds: float, environment: VolumeName | None
     ) -> Launch | None:
         """A container that runs the tests of `job`; None where it doesn't want it any more."""
+        if job.environment is not None:  # installed just now, for this job
+            self._pool.seed(seed_of(job.user_id, plan.requirements, utc_now()))
         waiting = None if environment is None else await self._pool.take_tester(environment)
         mount = None if environment is None else EnvironmentMount(environment, read_only=True)
         container_id = await self._container(job, Role.JOB, site, mount, waiting)

@@ -51,7 +51,7 @@ class ControllerSettings(BaseSettings):
         description="give jobs their network even where the host can't be closed against them",
     )
     warm_containers: int = Field(
-        default=4,
+        default=5,
         ge=0,
         description="containers started ahead of their jobs, at most; they are given up when memory is short",
     )

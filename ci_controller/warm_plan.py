@@ -12,6 +12,7 @@ from typing import Final
 from ci_common.ids import VolumeName
 from ci_common.models import Environment, Job, Stage
 from ci_controller.environments import is_fresh
+from ci_controller.seeds import Seed
 
 BLANK_COSTS: Final = 2
 """A blank is two containers on one new volume: one to install, one to test."""
@@ -19,48 +20,50 @@ BLANK_COSTS: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Blank:
-    """An empty volume with both its containers."""
+    """A volume that will become an environment, with both its containers."""
+
+    seed: Seed | None = None
+    """Its wheels lie on the volume, which is for its owner alone; None for an empty one, for anybody."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stock:
-    """What waits already, or is being started."""
-
-    environments: frozenset[VolumeName]
-    """Those with a container that waits to test on them."""
-    has_blank: bool
+Wish = VolumeName | Blank
+"""What should wait: a container that can test on an environment, or a blank."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """What to give up, and the one thing to start next."""
 
-    drop: frozenset[VolumeName]
-    drop_blank: bool
-    make: VolumeName | Blank | None
+    drop: frozenset[Wish]
+    make: Wish | None
 
 
-def next_step(stock: Stock, environments: Sequence[VolumeName], limit: int) -> Step:
+def next_step(stock: frozenset[Wish], wishes: Sequence[Wish], limit: int) -> Step:
     """One step towards what should wait.
 
-    `environments` are in the order in which they are expected to be used; `limit` counts containers. The
-    likeliest job is one on the first environment, the second likeliest one that needs a new one.
+    `stock` waits already, or is being started; `wishes` are in the order in which they are expected to be
+    used; `limit` counts containers.
     """
     room, make = limit, None
-    kept, keeps_blank = set[VolumeName](), False
-    for wish in [*environments[:1], Blank(), *environments[1:]]:
+    kept = set[Wish]()
+    for wish in wishes:
         cost = BLANK_COSTS if isinstance(wish, Blank) else 1
         if cost > room:
             continue
         room -= cost
-        if isinstance(wish, Blank):
-            is_there = keeps_blank = stock.has_blank
-        else:
-            is_there = wish in stock.environments
-            kept.add(wish)
-        if not is_there and make is None:
+        kept.add(wish)
+        if make is None and wish not in stock:
             make = wish
-    return Step(stock.environments - kept, stock.has_blank and not keeps_blank, make)
+    return Step(stock - kept, make)
+
+
+def in_order(environments: Sequence[VolumeName], seed: Seed | None) -> Sequence[Wish]:
+    """What should wait: `environments` are in the order in which they are expected to be used.
+
+    The likeliest job is one on the first environment, the second likeliest one that needs a new one.
+    """
+    seeded = [] if seed is None else [Blank(seed)]
+    return [*environments[:1], Blank(), *seeded, *environments[1:]]
 
 
 def expected_environments(

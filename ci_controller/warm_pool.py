@@ -4,36 +4,39 @@ Nothing here is needed for a job to run: whatever is missing, gone or outdated m
 the spot. Invariants:
 
 - A container serves one job at most: it leaves the stock before anything is awaited, is bound to the job by
-  a fenced write, and only then fed. No two users meet in one, for an environment is one user's.
+  a fenced write, and only then fed. No two users meet in one, for an environment is one user's, and so is a
+  volume with wheels (`seeds`): a job of anybody else's never gets one.
 - It belongs to one leadership. Those of a dead one are found by their role and removed, never fed
   (`housekeeping`). A name is known here before the engine hears of it, and until its container is bound or
   gone, so that nobody takes it for such a leftover.
 - It is given up when the engine is no longer what it was started for, when nobody will want its environment
   any more, and when memory is short.
 
-Only the event loop's thread touches this; one task makes containers, one wish after the other.
+Only the event loop's thread touches this; one task makes containers, one wish after the other. Another one
+fetches wheels, which takes seconds: only begun while nobody's job runs, and nothing ever waits for it.
 """
 
 import asyncio
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from ci_common.clock import utc_now
 from ci_common.errors import CIError
-from ci_common.ids import ContainerId, Fence, InstanceId, VolumeName
+from ci_common.ids import ContainerId, Fence, InstanceId, UserId, VolumeName
 from ci_common.repository import ControllerRepository
 from ci_controller import machine_memory
 from ci_controller.container_manager import ContainerManager
-from ci_controller.container_request import ContainerRequest, EnvironmentMount, JobLimits
+from ci_controller.container_request import NO_NETWORK, ContainerRequest, EnvironmentMount, JobLimits
 from ci_controller.container_view import Role
 from ci_controller.frames import FRAMES_VERSION
 from ci_controller.readiness import EngineReadiness, Site
+from ci_controller.seeds import Seed, Seeder
 from ci_controller.settings import ControllerSettings
 from ci_controller.slots import Slots
-from ci_controller.warm_plan import Blank, Stock, expected_environments, next_step
+from ci_controller.warm_plan import Blank, Wish, expected_environments, in_order, next_step
 
 _log = logging.getLogger(__name__)
 
@@ -52,11 +55,13 @@ class Waiting:
     slot: int
     site: Site
     volume: VolumeName
+    owner: UserId | None
+    """Whose wheels lie on the volume, while it is no environment yet; None for an empty one."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """A blank: two containers on one empty volume."""
+    """A blank: two containers on one volume."""
 
     installer: Waiting
     tester: Waiting
@@ -71,6 +76,7 @@ class WarmPool:
         manager: ContainerManager,
         readiness: EngineReadiness,
         slots: Slots,
+        seeder: Seeder,
         settings: ControllerSettings,
         instance: InstanceId,
         fence: Fence,
@@ -79,6 +85,7 @@ class WarmPool:
         self._manager = manager
         self._readiness = readiness
         self._slots = slots
+        self._seeder = seeder
         self._limit = settings.warm_containers
         self._max_age = timedelta(seconds=settings.env_max_age_seconds)
         self._limits = JobLimits(settings.job_memory, settings.cpus, settings.job_pids)
@@ -86,8 +93,13 @@ class WarmPool:
         self._fence = fence
         self._news = asyncio.Event()
         self._testers: dict[VolumeName, Waiting] = {}
-        self._blank: _Pair | None = None
-        self._wish: VolumeName | Blank | None = None
+        self._blanks: dict[Blank, _Pair] = {}
+        self._seed: Seed | None = None
+        """What was installed last."""
+        self._seeding: tuple[Blank, asyncio.Task[None]] | None = None
+        """Makes the blank, wheels first."""
+        self._fetching: ContainerId | None = None
+        self._wish: Wish | None = None
         self._making: asyncio.Task[None] | None = None
         """Makes what `_wish` says."""
         self._step: asyncio.Task[bool] | None = None
@@ -95,7 +107,7 @@ class WarmPool:
         self.names: set[str] = set()
         """Of containers that are nobody's leftovers, though no job is bound to them."""
         self.volumes: set[VolumeName] = set()
-        """Empty ones that wait to become environments."""
+        """Those that wait to become environments."""
 
     # Taking
 
@@ -105,11 +117,17 @@ class WarmPool:
             await self._made()
         return await self._usable(self._testers.pop(volume, None))
 
-    async def take_installer(self) -> Waiting | None:
-        """A container with an empty volume, to be let go of afterwards; its twin will test on it."""
-        if self._blank is None and isinstance(self._wish, Blank):
+    async def take_installer(self, user_id: UserId, *, fresh: bool) -> Waiting | None:
+        """A container that can fill its volume, to be let go of afterwards; its twin will test on it.
+
+        Where wheels of the user's wait, with these; never with anybody else's, and with none where the
+        installation shall be `fresh`.
+        """
+        seeded = [blank for blank in self._blanks if blank.seed is not None and blank.seed.owner == user_id]
+        blank = seeded[0] if seeded and not fresh else Blank()
+        if blank not in self._blanks and self._wish == blank:
             await self._made()
-        pair, self._blank = self._blank, None
+        pair = self._blanks.pop(blank, None)
         if pair is None:
             return None
         self._testers[pair.tester.volume] = pair.tester
@@ -133,6 +151,10 @@ class WarmPool:
 
     # Keeping
 
+    def seed(self, seed: Seed | None) -> None:
+        """Packages were installed: fetch their wheels for the next time, once nothing else is to be done."""
+        self._seed = seed
+
     def tend_soon(self) -> None:
         """Something was taken, has ended, or can be started now."""
         self._news.set()
@@ -150,8 +172,10 @@ class WarmPool:
 
     async def close(self) -> None:
         """Give everything up; what the engine doesn't do now, the next leader asks for again."""
+        self._seed = None
         if self._step is not None:
             await asyncio.wait([self._step])
+        await self._end_seeding()
         for waiting in list(self._all()):
             try:
                 await self._drop(waiting)
@@ -173,16 +197,20 @@ class WarmPool:
         for waiting in list(self._all()):
             if waiting.site != site:
                 await self._drop(waiting)
-        stock = Stock(frozenset(self._testers), self._blank is not None)
+        stock = frozenset[Wish]([*self._testers, *self._blanks, *self._blanks_to_come()])
         limit = 0 if site is None or machine_memory.is_short() else self._limit
-        step = next_step(stock, await self._expected(), limit)
-        for waiting in list(self._testers.values()):
-            if waiting.volume in step.drop:
+        step = next_step(stock, await self._wishes(stock, site), limit)
+        for volume, waiting in list(self._testers.items()):
+            if volume in step.drop:
                 await self._drop(waiting)
-        if step.drop_blank and self._blank is not None:
-            await self._drop(self._blank.installer)
+        for blank, pair in list(self._blanks.items()):
+            if blank in step.drop:
+                await self._drop(pair.installer)
         if site is None or step.make is None:
             return False
+        if isinstance(step.make, Blank) and step.make.seed is not None:
+            self._begin_seeding(step.make, step.make.seed, site)
+            return True
         self._wish = step.make
         self._making = asyncio.create_task(self._make(step.make, site), name="start ahead")
         try:
@@ -192,42 +220,115 @@ class WarmPool:
             self._wish = None
         return True
 
-    async def _expected(self) -> list[VolumeName]:
+    async def _wishes(self, stock: frozenset[Wish], site: Site | None) -> Sequence[Wish]:
         running = await self._repository.running_jobs()
         environments = await self._repository.list_environments()
-        return list(expected_environments(running, environments, utc_now(), self._max_age))
+        now, seed = utc_now(), self._seed
+        if seed is not None:
+            has_network = site is not None and site.network != NO_NETWORK
+            is_useful = has_network and now - seed.installed_at < self._max_age
+            may_begin = not running and self._seeding is None
+            if not is_useful or (Blank(seed) not in stock and not may_begin):
+                seed = None
+        return in_order(expected_environments(running, environments, now, self._max_age), seed)
+
+    def _blanks_to_come(self) -> Iterator[Blank]:
+        if self._seeding is not None:
+            yield self._seeding[0]
 
     def _all(self) -> Iterator[Waiting]:
         yield from self._testers.values()
-        if self._blank is not None:
-            yield self._blank.installer
-            yield self._blank.tester
+        for pair in self._blanks.values():
+            yield pair.installer
+            yield pair.tester
 
     # Making and giving up
 
-    async def _make(self, wish: VolumeName | Blank, site: Site) -> None:
+    async def _make(self, wish: Wish, site: Site) -> None:
         if isinstance(wish, Blank):
-            volume = new_volume_name(self._instance)
-            self.volumes.add(volume)
-            await self._manager.create_volume(volume)
-            installer = await self._start(EnvironmentMount(volume, read_only=False), site)
-            try:
-                tester = await self._start(EnvironmentMount(volume, read_only=True), site)
-            except BaseException:
-                await self._discard(installer)
-                raise
-            self._blank = _Pair(installer, tester)
+            volume = await self._new_volume()
+            self._blanks[wish] = await self._pair(volume, site, self._slots.reserve(), None)
         else:
-            self._testers[wish] = await self._start(EnvironmentMount(wish, read_only=True), site)
+            mount = EnvironmentMount(wish, read_only=True)
+            self._testers[wish] = await self._start(mount, site, self._slots.reserve(), None)
 
-    async def _start(self, environment: EnvironmentMount, site: Site) -> Waiting:
-        slot = self._slots.reserve()
+    async def _new_volume(self) -> VolumeName:
+        volume = new_volume_name(self._instance)
+        self.volumes.add(volume)
+        await self._manager.create_volume(volume)
+        return volume
+
+    async def _pair(self, volume: VolumeName, site: Site, slot: int, owner: UserId | None) -> _Pair:
+        """The containers of a blank; `slot` is the installer's."""
+        installer = await self._start(EnvironmentMount(volume, read_only=False), site, slot, owner)
+        try:
+            mount = EnvironmentMount(volume, read_only=True)
+            tester = await self._start(mount, site, self._slots.reserve(), owner)
+        except BaseException:
+            await self._discard(installer)
+            raise
+        return _Pair(installer, tester)
+
+    def _begin_seeding(self, blank: Blank, seed: Seed, site: Site) -> None:
+        task = asyncio.create_task(self._make_seeded(blank, seed, site), name="fetch wheels")
+        self._seeding = (blank, task)
+
+    async def _make_seeded(self, blank: Blank, seed: Seed, site: Site) -> None:
+        """Fetch the wheels, then make the blank; what fails isn't tried again."""
+        # The installer will have the number that the fetch has: the wheels are its user's own.
+        slot, volume = self._slots.reserve(), new_volume_name(self._instance)
+        self.volumes.add(volume)
+        try:
+            await self._manager.create_volume(volume)
+            if await self._fetch(seed, volume, site, slot) and self._seed is seed:
+                self._blanks[blank] = await self._pair(volume, site, slot, seed.owner)
+        except CIError as problem:
+            _log.info("no wheels are kept ready: %s", problem)
+        finally:
+            if blank not in self._blanks:
+                self._slots.release(slot)
+                self.volumes.discard(volume)  # a sweep removes it
+                self._seed = None if self._seed is seed else self._seed
+            self._seeding = None
+            self.tend_soon()
+
+    async def _end_seeding(self) -> None:
+        if self._seeding is None:
+            return
+        _, task = self._seeding
+        if self._fetching is not None:
+            try:
+                await self._manager.kill(self._fetching)
+            except CIError as problem:
+                _log.info("wheels are still being fetched: %s", problem)
+        await asyncio.wait([task])
+
+    async def _fetch(self, seed: Seed, volume: VolumeName, site: Site, slot: int) -> bool:
+        mount = EnvironmentMount(volume, read_only=False)
+        waiting = await self._start(mount, site, slot, seed.owner, Role.FETCH)
+        self._fetching = waiting.container_id
+        try:
+            return self._seed is seed and await self._seeder.fetch(waiting.container_id, seed, slot)
+        finally:
+            self._fetching = None
+            self.names.discard(waiting.name)
+            await self._manager.remove(waiting.container_id)
+
+    async def _start(
+        self,
+        environment: EnvironmentMount,
+        site: Site,
+        slot: int,
+        owner: UserId | None,
+        role: Role = Role.WARM,
+    ) -> Waiting:
+        """A container that waits; `slot` is reserved, and given back where it can't be started."""
         name = f"ci-warm-{uuid.uuid4().hex}"
         self.names.add(name)
         request = ContainerRequest(
             name=name,
             image=site.image,
-            role=Role.WARM,
+            role=role,
             job_id=None,
             fence=self._fence,
             attempt=0,
@@ -245,17 +346,18 @@ class WarmPool:
             self.names.discard(name)
             self._slots.release(slot)
             raise
-        return Waiting(container_id, name, slot, site, environment.volume)
+        return Waiting(container_id, name, slot, site, environment.volume, owner)
 
     async def _drop(self, waiting: Waiting) -> None:
         """Out of the stock, then out of the engine; of a blank, both."""
-        pair = self._blank
-        if pair is not None and waiting in {pair.installer, pair.tester}:
-            self._blank = None
-            await self._discard(pair.tester)
-            await self._discard(pair.installer)
-            await self._manager.remove_volume(waiting.volume)
-        elif self._testers.get(waiting.volume) == waiting:
+        for blank, pair in list(self._blanks.items()):
+            if waiting in {pair.installer, pair.tester}:
+                del self._blanks[blank]
+                await self._discard(pair.tester)
+                await self._discard(pair.installer)
+                await self._manager.remove_volume(waiting.volume)
+                return
+        if self._testers.get(waiting.volume) == waiting:
             del self._testers[waiting.volume]
             await self._discard(waiting)
 

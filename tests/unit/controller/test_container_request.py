@@ -1,4 +1,5 @@
 import dataclasses
+from dataclasses import replace
 
 from ci_common.ids import Fence, InstanceId, JobId, VolumeName
 from ci_controller import engine_json
@@ -56,7 +57,13 @@ def test_rights_are_the_four_that_the_runner_needs() -> None:
 def test_limits_are_the_engines_units_and_leave_no_swap() -> None:
     config = host_config(REQUEST)
     assert config["Memory"] == config["MemorySwap"] == 1 << 30
-    assert (config["NanoCpus"], config["PidsLimit"]) == (1_500_000_000, 100)
+    assert (config["NanoCpus"], config["PidsLimit"], config["CpuShares"]) == (1_500_000_000, 100, 0)
+
+
+def test_what_is_fetched_ahead_takes_the_processor_from_nobody() -> None:
+    shares = host_config(replace(REQUEST, role=Role.FETCH))["CpuShares"]
+    assert isinstance(shares, int)
+    assert 0 < shares < 1024 / 10
 
 
 def test_the_log_is_complete_whatever_the_engine_defaults_to() -> None:

@@ -10,6 +10,7 @@ from ci_controller.environments import (
     Placement,
     environment_key,
     is_fresh,
+    plan_fetch,
     plan_install,
     plan_test,
 )
@@ -118,6 +119,23 @@ def test_an_environment_is_made_without_the_project() -> None:
     assert {step.phase for step in plan.spec.steps} == {Phase.INSTALL}
     assert [argv.split()[0] for argv in argvs(plan.spec)] == ["uv", "python3", "uv", "uv", "rm"]
     assert argvs(plan.spec)[-1] == "rm -rf /env/.build"
+
+
+def test_wheels_are_fetched_without_running_anything_of_theirs() -> None:
+    requirements = requirements_of("-e .\npytest\n", pyproject_toml=PYPROJECT)
+    spec = plan_fetch(requirements, InstallerSettings(), PLACEMENT)
+    stubs, fetch, compiled, remove = spec.steps
+    assert stubs.argv[:3] == ("python3", "-I", "-c")
+    assert fetch.argv[:6] == ("uv", "pip", "install", "--no-config", "--no-sources", "--no-build")
+    assert fetch.argv[fetch.argv.index("--python") + 1] == "python3"
+    assert "--compile-bytecode" not in fetch.argv
+    assert compiled.argv[:4] == ("python3", "-I", "-S", "-c")
+    assert remove.argv == ("rm", "-rf", "/env/.build/fetched", "/env/.build/stubs")
+    assert (spec.writable, spec.write_marker) == (("/env",), None)
+    install = plan_install(requirements, InstallerSettings(), SubmitOptions(), PLACEMENT).spec
+    assert spec.config_files == install.config_files
+    used = [step.environment["UV_CACHE_DIR"] for step in (*install.steps, fetch) if step.argv[0] == "uv"]
+    assert set(used) == {"/env/.build/cache"}
 
 
 def test_a_static_project_is_laid_over_its_environment() -> None:

@@ -8,50 +8,77 @@ from hypothesis import strategies as st
 
 from ci_common.ids import ContainerId, Fence, JobId, UserId, VolumeName
 from ci_common.models import Environment, Job, JobStatus, Run, Stage, SubmitOptions
-from ci_controller.warm_plan import BLANK_COSTS, Blank, Step, Stock, expected_environments, next_step
+from ci_controller.seeds import Seed
+from ci_controller.warm_plan import (
+    BLANK_COSTS,
+    Blank,
+    Step,
+    Wish,
+    expected_environments,
+    in_order,
+    next_step,
+)
+from tests.unit.controller.test_environments import requirements_of
 
 A, B, C = VolumeName("a"), VolumeName("b"), VolumeName("c")
+SEED = Seed(UserId("u"), requirements_of("pytest\n"), datetime(2026, 1, 1, tzinfo=UTC))
+SEEDED = Blank(SEED)
 volumes = st.sampled_from([VolumeName(name) for name in "abcdef"])
+wishes = st.one_of(volumes, st.sampled_from([Blank(), SEEDED]))
 
 
-def stock(*environments: VolumeName, blank: bool = False) -> Stock:
-    return Stock(frozenset(environments), blank)
+def stock(*wishes: Wish) -> frozenset[Wish]:
+    return frozenset(wishes)
 
 
-def settled(start: Stock, environments: Sequence[VolumeName], limit: int) -> Stock:
+def cost(wish: Wish) -> int:
+    return BLANK_COSTS if isinstance(wish, Blank) else 1
+
+
+def settled(start: frozenset[Wish], wishes: Sequence[Wish], limit: int) -> frozenset[Wish]:
     """Where step after step leads."""
     present = start
     for _ in range(20):
-        step = next_step(present, environments, limit)
-        has_blank = (present.has_blank and not step.drop_blank) or isinstance(step.make, Blank)
-        environments_after = set(present.environments - step.drop)
-        if step.make is not None and not isinstance(step.make, Blank):
-            environments_after.add(step.make)
-        after = Stock(frozenset(environments_after), has_blank)
+        step = next_step(present, wishes, limit)
+        after = (present - step.drop) | (stock() if step.make is None else stock(step.make))
         if after == present:
             return present
         present = after
     raise AssertionError("it never comes to rest")
 
 
-def test_what_was_used_last_comes_first_then_a_blank_then_the_rest() -> None:
-    assert next_step(stock(), [A, B], 4).make == A
-    assert next_step(stock(A), [A, B], 4).make == Blank()
-    assert next_step(stock(A, blank=True), [A, B], 4).make == B
-    assert next_step(stock(A, B, blank=True), [A, B, C], 4) == Step(frozenset(), False, None)
+def test_what_was_used_last_comes_first_then_a_blank_then_wheels_then_the_rest() -> None:
+    assert in_order([A, B], None) == [A, Blank(), B]
+    assert in_order([A, B], SEED) == [A, Blank(), SEEDED, B]
+    assert in_order([], SEED) == [Blank(), SEEDED]
+
+
+def test_one_after_the_other_is_made_in_that_order() -> None:
+    assert next_step(stock(), in_order([A, B], None), 4).make == A
+    assert next_step(stock(A), in_order([A, B], None), 4).make == Blank()
+    assert next_step(stock(A, Blank()), in_order([A, B], None), 4).make == B
+    assert next_step(stock(A, B, Blank()), in_order([A, B, C], None), 4) == Step(frozenset(), None)
 
 
 def test_nothing_waits_where_nothing_may() -> None:
-    assert next_step(stock(A, blank=True), [A], 0) == Step(frozenset({A}), True, None)
+    assert next_step(stock(A, Blank()), in_order([A], None), 0) == Step(stock(A, Blank()), None)
 
 
 def test_a_blank_that_finds_no_room_leaves_it_to_environments() -> None:
-    assert settled(stock(), [A, B, C], 2) == stock(A, B)
-    assert settled(stock(), [A, B, C], 3) == stock(A, blank=True)
+    assert settled(stock(), in_order([A, B, C], None), 2) == stock(A, B)
+    assert settled(stock(), in_order([A, B, C], SEED), 3) == stock(A, Blank())
+    assert settled(stock(), in_order([A, B, C], SEED), 4) == stock(A, Blank(), B)
+    assert settled(stock(), in_order([A, B, C], SEED), 5) == stock(A, Blank(), SEEDED)
 
 
 def test_what_nobody_will_want_makes_room() -> None:
-    assert next_step(stock(C, blank=True), [A], 3) == Step(frozenset({C}), False, A)
+    assert next_step(stock(C, Blank()), in_order([A], None), 3) == Step(stock(C), A)
+
+
+def test_wheels_of_an_earlier_installation_make_room_for_those_of_the_last() -> None:
+    newer = Seed(SEED.owner, SEED.requirements, SEED.installed_at)
+    step = next_step(stock(A, Blank(), SEEDED), in_order([A], newer), 5)
+    assert step == Step(stock(SEEDED), Blank(newer))
 
 
 def test_what_is_being_installed_is_expected_first_and_nothing_that_has_expired() -> None:
@@ -70,14 +97,15 @@ def test_what_is_being_installed_is_expected_first_and_nothing_that_has_expired(
 
 @given(
     st.lists(volumes, unique=True),
-    st.frozensets(volumes),
     st.booleans(),
+    st.frozensets(wishes),
     st.integers(min_value=0, max_value=8),
 )
 def test_it_comes_to_rest_within_the_limit_and_only_on_what_is_expected(
-    expected: list[VolumeName], present: frozenset[VolumeName], has_blank: bool, limit: int
+    expected: list[VolumeName], has_seed: bool, present: frozenset[Wish], limit: int
 ) -> None:
-    rest = settled(Stock(present, has_blank), expected, limit)
-    assert len(rest.environments) + BLANK_COSTS * rest.has_blank <= limit
-    assert rest.environments <= set(expected)
-    assert next_step(rest, expected, limit) == Step(frozenset(), False, None)
+    wanted = in_order(expected, SEED if has_seed else None)
+    rest = settled(present, wanted, limit)
+    assert sum(map(cost, rest)) <= limit
+    assert rest <= set(wanted)
+    assert next_step(rest, wanted, limit) == Step(frozenset(), None)
