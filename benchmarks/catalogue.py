@@ -38,7 +38,8 @@ ROWS = (
     Row(
         "cold",
         "wall with an empty environment cache (a new user's) beside `docker run` that makes a venv, installs "
-        "with uv and compiles bytecode; and with one package added to `requirements.txt` then",
+        "with uv and compiles bytecode; and with one package added to `requirements.txt` then; each 8 s "
+        "after the one before",
         row_submissions.cold,
     ),
     Row(

@@ -1,12 +1,17 @@
 """Rows about one submission from process start to exit, and about the client's start alone."""
 
 import sys
+import time
 
 from benchmarks import sample_projects
 from benchmarks.bench import PYTEST, Bench, command_seconds, install_script
 from benchmarks.figures import Figure, at_most
 from benchmarks.installation import clean_environ, command
 from benchmarks.samples import ratio, spread
+
+_PAUSE_SECONDS = 8.0
+"""Between installations: somebody reads the result and edits `requirements.txt`, and what the platform does
+behind an installation disturbs neither the next one nor the baseline."""
 
 
 def warm(bench: Bench) -> list[Figure]:
@@ -41,16 +46,19 @@ def cold(bench: Bench) -> list[Figure]:
     def first() -> float:
         nonlocal present
         present = next(users)
+        time.sleep(_PAUSE_SECONDS)
         return bench.submit_seconds(present, bench.small_project)
 
     def changed() -> float:
         project = bench.copy_of(bench.small_project)
         sample_projects.require(project, *sample_projects.REQUIREMENTS, sample_projects.ONE_MORE)
+        time.sleep(_PAUSE_SECONDS)
         return bench.submit_seconds(present, project)
 
     def baseline() -> float:
         mount = f"{bench.copy_of(bench.small_project)}:/workspace"
         place = ("--volume", mount, "--workdir", "/workspace", bench.base_image)
+        time.sleep(_PAUSE_SECONDS)
         return command_seconds([*bare, *place, "sh", "-ec", script])
 
     baseline()

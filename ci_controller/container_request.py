@@ -28,7 +28,7 @@ RUNNER_COMMAND: Final = ("python3", "-I", "-S", "/opt/ci/runner.py")
 
 _CAPABILITIES = ("SETUID", "SETGID", "KILL", "CHOWN")
 _CONFIG_TMPFS_BYTES = 16 << 20
-_FETCH_CPU_SHARES = 64
+_FETCH_CPU_SHARES = 256
 """Of what others want at the same time, who have 1024 each: nobody waits for what is fetched."""
 
 

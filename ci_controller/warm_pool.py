@@ -282,6 +282,7 @@ class WarmPool:
             await self._manager.create_volume(volume)
             if await self._fetch(seed, volume, site, slot) and self._seed is seed:
                 self._blanks[blank] = await self._pair(volume, site, slot, seed.owner)
+                _log.info("wheels for the next environment of user %s are ready", seed.owner)
         except CIError as problem:
             _log.info("no wheels are kept ready: %s", problem)
         finally:
