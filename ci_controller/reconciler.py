@@ -24,7 +24,7 @@ from ci_common.ids import ContainerId, Fence, JobId
 from ci_common.models import Job, JobStatus, Outcome, Reason, Verdict
 from ci_common.repository import ControllerRepository
 from ci_controller.admission import Admission
-from ci_controller.attempts import Attempt, Attempts
+from ci_controller.attempts import ASK_AGAIN_SECONDS, Attempt, Attempts
 from ci_controller.attendant import Attendant
 from ci_controller.container_manager import ContainerManager
 from ci_controller.decide import (
@@ -240,7 +240,8 @@ class Reconciler:
             self._attend(job, seen)
         attempt = self.attempts.of(job.id, job.run.container_id)
         assert attempt is not None, "it is attended"
-        attempt.stop_asked_at = self._loop.time()
+        attempt.ask_to_stop(self._loop.time())
+        self.queue.add_after(job.id, ASK_AGAIN_SECONDS)
         await self._manager.signal(job.run.container_id, signals.SIGTERM)
 
     async def _kill(self, job: Job, seen: Seen) -> None:
