@@ -82,6 +82,7 @@ class Reconciler:
         self._manager = manager
         self._bundles = bundles
         self._planner = planner
+        self._launcher = launcher
         self._pool = pool
         self._readiness = readiness
         self._fence = fence
@@ -159,6 +160,8 @@ class Reconciler:
             case Start():
                 await self._start(job)
             case Attend():
+                if seen.container is not None:
+                    await self._launcher.name_it(job, seen.container)
                 self._attend(job, seen)
             case AskToStop():
                 await self._ask_to_stop(job, seen)
