@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from ci_common.bundle import EntryKind
 from ci_common.content_store import Changes, Content, ContentStore
 from ci_common.errors import InvalidInput, StorageFull
 from ci_common.ids import InstanceId, JobId, UserId
@@ -27,8 +28,8 @@ from ci_persistence.shared_files import FILE_MODE, make_folder
 MOST_FOR_A_USER = 3
 LONGEST_SECONDS = 24 * 3600.0
 _ARCHIVE, _INDEX, _UNFINISHED = ".zip", ".index", ".unfinished"
-_ENTRY_OVERHEAD_BYTES = 128
-"""About what an entry takes in an archive beside its name, twice, and its data."""
+_ENTRY_OVERHEAD_BYTES = 160
+"""The most that an entry takes in an archive beside its name, twice, and its data."""
 
 _log = logging.getLogger(__name__)
 
@@ -90,14 +91,12 @@ class DirectoryContentStore(ContentStore):
         with ExitStack() as open_archives:
             kept = self._sources(user_id, frozenset(changes.named.values()), open_archives)
             size_bytes = _composed_bytes(changes, kept)
-            if size_bytes > max_bytes:
-                raise InvalidInput(
-                    f"with the files that it names the archive would have more than the {max_bytes} bytes "
-                    "that CI_MAX_UPLOAD_BYTES allows"
-                )
+            _check_size(size_bytes, max_bytes)
             if self._free_bytes() - size_bytes < self._reserve():
                 raise StorageFull("too little disk space is left to put the project together")
-            return composing.compose(changes, kept, target)
+            contents = composing.compose(changes, kept, target)
+            _check_size(target.seek(0, os.SEEK_END), max_bytes)
+            return contents
 
     def keep(self, user_id: UserId, job_id: JobId, contents: Sequence[Content]) -> None:
         folder = self._folder / user_id
@@ -191,8 +190,17 @@ def _composed_bytes(changes: Changes, kept: Mapping[bytes, Source]) -> int:
     named = sum(kept[digest].content.compressed_bytes for digest in changes.named.values() if digest in kept)
     held = sum(content.compressed_bytes for content in changes.held.values())
     entries = changes.bundle.entries
+    others = sum(entry.record.compressed_bytes for entry in entries if entry.kind is not EntryKind.FILE)
     around = sum(2 * len(entry.record.name.encode()) + _ENTRY_OVERHEAD_BYTES for entry in entries)
-    return named + held + around
+    return named + held + others + around
+
+
+def _check_size(size_bytes: int, max_bytes: int) -> None:
+    if size_bytes > max_bytes:
+        raise InvalidInput(
+            f"with the files that it names the archive would have more than the {max_bytes} bytes "
+            "that CI_MAX_UPLOAD_BYTES allows"
+        )
 
 
 def _surplus(kept: Sequence[_Kept], most: int) -> Collection[_Kept]:

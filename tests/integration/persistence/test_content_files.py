@@ -19,6 +19,7 @@ from ci_common.ids import InstanceId, JobId, UserId, new_job_id, new_user_id
 from ci_common.zip_writer import REFERENCE, ZipEntry, end_of_archive
 from ci_persistence.bundle_files import RESERVE_BYTES, DirectoryBundleStore
 from ci_persistence.content_files import DirectoryContentStore
+from tests.unit.common.raw_zip import RawEntry, RawZip
 
 INSTANCE = InstanceId("instance")
 ANN, BOB = UserId(new_user_id()), UserId(new_user_id())
@@ -181,6 +182,20 @@ def test_limits_hold_for_what_is_composed(
     full = DirectoryContentStore(tmp_path, INSTANCE, free_bytes=lambda _folder: RESERVE_BYTES)
     with pytest.raises(StorageFull):
         full.compose(ANN, changes, target.file, UNLIMITED)
+    assert os.fstat(target.file.fileno()).st_size == 0
+    target.discard()
+
+
+def test_data_of_links_count_as_all_others(
+    bundles: DirectoryBundleStore, store: DirectoryContentStore
+) -> None:
+    blocks_of_nothing = b"\0\0\0\xff\xff" * 20_000
+    link = RawEntry(b"link", b"a", mode=0o120777, packed=blocks_of_nothing + b"\x4b\x04\0")
+    archive = io.BytesIO(RawZip([link]).build())
+    changes = read_changes(read_bundle(archive, BundleLimits(), references_allowed=True))
+    target = bundles.receive()
+    with pytest.raises(InvalidInput, match="CI_MAX_UPLOAD_BYTES"):
+        store.compose(ANN, changes, target.file, 50_000)
     assert os.fstat(target.file.fileno()).st_size == 0
     target.discard()
 
