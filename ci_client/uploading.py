@@ -22,13 +22,14 @@ class SendingState:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._is_stopped = False
-        self._may_exist = False
+        self._unanswered_count = 0
+        """Whole bodies of which nobody knows whether a job comes of them."""
 
     def stop(self) -> bool:
         """End the sending; whether a job may exist nevertheless."""
         with self._lock:
             self._is_stopped = True
-            return self._may_exist
+            return self.may_exist
 
     def check(self) -> None:
         """Raises Stopped once somebody has stopped it."""
@@ -43,17 +44,17 @@ class SendingState:
         """
         with self._lock:
             self.check()
-            self._may_exist = True
+            self._unanswered_count += 1
 
     def refused(self) -> None:
-        """The server has said that no job comes of what was sent."""
+        """The server has said that no job comes of the last whole body; of earlier ones it says nothing."""
         with self._lock:
-            self._may_exist = False
+            self._unanswered_count -= 1
 
     @property
     def may_exist(self) -> bool:
-        """Whether a whole body was ever sent."""
-        return self._may_exist
+        """Whether a whole body was sent of which a job may come."""
+        return self._unanswered_count > 0
 
 
 class ArchiveSource(Protocol):

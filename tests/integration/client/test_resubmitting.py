@@ -127,13 +127,10 @@ async def accept(exchange: Exchange) -> None:
     await exchange.json(202, {"job_id": exchange.headers["idempotency-key"], "status": "queued"})
 
 
-@pytest.mark.parametrize("status", [409, 422])
-async def test_a_refusal_of_names_sends_everything_under_the_same_key(
-    home: Path, large_project: Path, status: int
-) -> None:
+async def test_contents_that_are_gone_are_sent_under_the_same_key(home: Path, large_project: Path) -> None:
     async def refuse(exchange: Exchange) -> None:
         await exchange.read_body()
-        await exchange.json(status, {"detail": "send all of them"})
+        await exchange.json(409, {"detail": "send all of them", "code": "contents_gone"})
 
     handlers: dict[str, Handler] = {
         "^POST /contents/missing$": held_all(),
@@ -148,6 +145,27 @@ async def test_a_refusal_of_names_sends_everything_under_the_same_key(
     assert len(named.body) < 1 << 20 < len(whole.body)
     assert named.headers["idempotency-key"] == whole.headers["idempotency-key"]
     assert first.headers["keep-contents"] == whole.headers["keep-contents"] == "true"
+
+
+@pytest.mark.parametrize(("status", "code"), [(409, None), (422, None), (429, "too_much_unfinished")])
+async def test_no_other_refusal_sends_everything(
+    home: Path, large_project: Path, status: int, code: str | None
+) -> None:
+    async def refuse(exchange: Exchange) -> None:
+        await exchange.read_body()
+        await exchange.json(status, {"detail": "not so", "code": code})
+
+    handlers: dict[str, Handler] = {
+        "^POST /contents/missing$": held_all(),
+        "^POST /submit-async$": by_turns(accept, refuse, accept),
+    }
+    async with scripted_server(handlers) as server:
+        client = client_of(home, server.url)
+        await finished(client.start("submit", "test", cwd=large_project))
+        done = await finished(client.start("submit", "test", cwd=large_project))
+        assert len(server.made("^POST /submit-async$")) == 2
+    assert done.exit_code in {64, 69}
+    assert "not so" in done.stderr
 
 
 async def test_a_cut_upload_of_names_is_sent_again_as_it_was(home: Path, large_project: Path) -> None:

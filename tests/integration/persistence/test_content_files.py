@@ -171,6 +171,15 @@ def test_another_size_than_announced_is_refused(
         composed(bundles, store, changes_of(("a", lie)))
 
 
+def test_a_kept_archive_that_was_cut_off_is_as_good_as_gone(
+    tmp_path: Path, changes_of: ChangesOf, bundles: DirectoryBundleStore, store: DirectoryContentStore
+) -> None:
+    job_id, contents = submitted(bundles, store, {"a": NOISE})
+    os.truncate(tmp_path / "bundles" / INSTANCE / "kept" / ANN / f"{job_id}.zip", 1000)
+    with pytest.raises(ContentsGone, match="send all of them"):
+        composed(bundles, store, changes_of(("a", contents["a"])))
+
+
 def test_limits_hold_for_what_is_composed(
     tmp_path: Path, changes_of: ChangesOf, bundles: DirectoryBundleStore, store: DirectoryContentStore
 ) -> None:

@@ -101,6 +101,7 @@ async def test_nobody_else_can_name_it(
     answer = await submit(client, other, naming({}, {"a.py": OLD["a.py"]}))
     assert answer.status_code == 409
     assert "send all of them" in answer.json()["detail"]
+    assert answer.json()["code"] == "contents_gone"
     assert await repository.list_jobs(other.user_id, 10) == []
 
 
