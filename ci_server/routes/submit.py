@@ -47,7 +47,7 @@ _FORM = {
     }
 }
 _REFUSALS: dict[int | str, dict[str, object]] = {
-    status: {"model": Problem} for status in (400, 401, 408, 409, 413, 415, 422, 503, 507)
+    status: {"model": Problem} for status in (400, 401, 408, 409, 413, 415, 422, 429, 503, 507)
 }
 _STREAM: dict[int | str, dict[str, object]] = {
     200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
