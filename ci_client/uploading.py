@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from ci_client.interrupts import Stopped
+from ci_client.problems import InternalFault, cause_of
 from ci_client.transport import Body
 
 _CHUNK_BYTES = 256 << 10
@@ -127,7 +128,7 @@ class Upload(Body):
         self._archive.seek(0, os.SEEK_SET)
         self.sent_bytes = 0
         pending = self._head
-        while chunk := self._archive.read(_CHUNK_BYTES):
+        while chunk := self._read():
             self._state.check()
             yield pending
             self.sent_bytes += len(pending)
@@ -135,3 +136,14 @@ class Upload(Body):
             pending = chunk
         self._state.release_end()
         yield pending + self._tail
+
+    def _read(self) -> bytes:
+        try:
+            return self._archive.read(_CHUNK_BYTES)
+        except OSError as error:  # which must not be taken for one of the connection
+            import tempfile  # noqa: PLC0415 - loaded by now if there is a file
+
+            raise InternalFault(
+                f"can't read the archive in {tempfile.gettempdir()}: {cause_of(error)}; "
+                "TMPDIR can name another folder"
+            ) from error
