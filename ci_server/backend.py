@@ -52,7 +52,6 @@ class Services:
     receiver: Receiver
     authenticator: Authenticator
     streams: StreamSources
-    checkers: ThreadPoolExecutor
 
 
 class Backend:
@@ -145,7 +144,6 @@ class Backend:
                     ),
                     authenticator=authenticator,
                     streams=streams,
-                    checkers=checkers,
                 )
         finally:
             for task in tasks:

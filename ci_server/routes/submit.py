@@ -175,6 +175,5 @@ async def _stored(
         # The upload itself found room: it is the database that takes nothing more at present.
         raise NotReady(str(error)) from error
     if is_new and upload.contents is not None:
-        keep = partial(services.contents.keep, submission.user_id, job.id, upload.contents)
-        await run_blocking(keep, services.checkers)
+        await run_blocking(partial(services.contents.keep, submission.user_id, job.id, upload.contents))
     return job, is_new
