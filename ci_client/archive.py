@@ -229,9 +229,11 @@ def read_again(
             before = os.fstat(source.fileno())
             if not stat.S_ISREG(before.st_mode) or before.st_size != known.size_bytes:
                 return None
-            while chunk := source.read(_CHUNK_BYTES):
+            left = before.st_size
+            while left and (chunk := source.read(min(left, _CHUNK_BYTES))):
                 pause()
                 hasher.update(chunk)
+                left -= len(chunk)
             after = os.fstat(source.fileno())
     except OSError:
         return None
