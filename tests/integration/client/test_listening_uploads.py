@@ -144,12 +144,16 @@ async def test_an_archive_that_can_not_be_read_is_no_broken_connection() -> None
                 raise OSError(errno.EIO, "Input/output error")
             return super().read(size)
 
+    asked = asyncio.Event()
+
     async def take(exchange: Exchange) -> None:
+        asked.set()
         await exchange.read_body()
 
     async with client_for({SUBMIT: take}) as client:
         with pytest.raises(InternalFault, match=r"the archive in .*: Input/output error"):
             await asyncio.to_thread(client.submit, upload_of(Damaged(TWO_GIB), TWO_GIB))
+        await asked.wait()
 
 
 async def test_a_silent_stream_is_left_and_taken_up_again() -> None:
