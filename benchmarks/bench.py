@@ -29,6 +29,9 @@ PYTEST = ("-m", "pytest", "-q")
 _SEEN_FOR_SECONDS = 1.0
 _SEEN_WITHIN_SECONDS = 60.0
 _LOOK_SECONDS = 0.02
+_STARTED_AHEAD = "ci-warm-"
+_REST_SECONDS = 1.0
+_AT_REST_WITHIN_SECONDS = 60.0
 
 
 class Progress:
@@ -66,6 +69,11 @@ class Ground:
         return str(self.host_config["NetworkMode"])
 
     @property
+    def instance(self) -> str:
+        """The installation's id."""
+        return str(cast("Json", cast("Json", self.job["Config"])["Labels"])["ci.instance"])
+
+    @property
     def image(self) -> str:
         """The image of the job's container."""
         return str(cast("Json", self.job["Config"])["Image"])
@@ -82,6 +90,8 @@ class Bench:
     _standard: Ground | None = None
     _standard_stack: ExitStack = field(default_factory=ExitStack)
     _base_image: str | None = None
+    _instance: str | None = None
+    """Of the installation that is there at present."""
     _count: int = 0
 
     def __enter__(self) -> Self:
@@ -149,7 +159,9 @@ class Bench:
         with temporary_installation(self.new_folder("installation"), **settings) as installation:
             self.submit_seconds(installation, self.small_project)
             self._base_image = self._base_image or _newest_base_image(installation)
-            yield Ground(installation, self._seen_job(installation))
+            ground = Ground(installation, self._seen_job(installation))
+            self._instance = ground.instance
+            yield ground
 
     def _seen_job(self, installation: Installation) -> Json:
         sleeping = sample_projects.sleeping(self.new_folder("sleeping"), _SEEN_FOR_SECONDS)
@@ -213,16 +225,38 @@ class Bench:
             raise RuntimeError(f"ci submit test: {done.returncode}\n{_text(done.stdout)}{_text(done.stderr)}")
         return seconds
 
-    def alternate(self, rounds: int, *measures: Callable[[], float]) -> list[list[float]]:
-        """Let each of `measures` run once a round, one after the other; each one's results."""
+    def alternate(
+        self, rounds: int, *measures: Callable[[], float], uses_engine: bool = True
+    ) -> list[list[float]]:
+        """Let each of `measures` run once a round, one after the other; each one's results.
+
+        What one leaves to the platform (removing a container, starting others ahead) must not cost the next
+        one: where they use the engine, each begins when it has come to rest.
+        """
         results: list[list[float]] = [[] for _ in measures]
         for number in range(rounds):
             for measure, found in zip(measures, results, strict=True):
+                if uses_engine:
+                    self._rest()
                 found.append(measure())
             self.progress.tell(
                 f"{number + 1} of {rounds}: {', '.join(f'{found[-1]:.3f}' for found in results)}"
             )
         return results
+
+    def _rest(self) -> None:
+        """Return when the installation's containers have been the same for a while, and none works."""
+        deadline = time.monotonic() + _AT_REST_WITHIN_SECONDS
+        if self._instance is None:
+            return
+        seen, since = self.engine.containers_of(self._instance), time.monotonic()
+        while time.monotonic() - since < _REST_SECONDS:
+            time.sleep(_LOOK_SECONDS)
+            now = self.engine.containers_of(self._instance)
+            if now != seen or not all(name.startswith(_STARTED_AHEAD) for name, _ in now):
+                seen, since = now, time.monotonic()
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the platform's containers don't come to rest: {sorted(seen)}")
 
 
 def _newest_base_image(installation: Installation) -> str:

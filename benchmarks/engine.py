@@ -90,6 +90,18 @@ class Engine:
             raise EngineFault(f"DOCKER_HOST={host}: the benchmarks measure an engine on a Unix socket")
         return EngineCaller(_Connection(path, timeout))
 
+    def containers_of(self, instance: str) -> frozenset[tuple[str, str]]:
+        """Name and state of each container of an installation."""
+        filters = quote(json.dumps({"label": [f"ci.instance={instance}"]}))
+        caller = self.caller()
+        try:
+            found = cast("list[Json]", caller.call("GET", f"/containers/json?all=1&filters={filters}"))
+        finally:
+            caller.close()
+        return frozenset(
+            (str(cast("list[str]", each["Names"])[0]).removeprefix("/"), str(each["State"])) for each in found
+        )
+
     def inspect(self, container: str) -> Json | None:
         """What the engine says of a container; None where it is gone."""
         try:

@@ -17,6 +17,7 @@ from ci_controller.container_manager import ContainerManager
 from ci_persistence.sqlite_repository import SQLiteJobRepository
 
 _EVENTS_A_JOB = 5
+_ONE_PAGE = 100
 _CAPACITY = 2
 _SLEEP_SECONDS = 3000.0
 _PASSES_A_SAMPLE = 50
@@ -24,14 +25,18 @@ _SETTLE_SECONDS = 3.0
 
 
 def history(bench: Bench) -> list[Figure]:
-    """The same work on a database that is full of finished jobs and on an empty one, both side by side."""
+    """The same work on a database that is full of finished jobs and on an empty one, both side by side.
+
+    Empty but for as many jobs as `ci list` shows: what it prints must be the same in both.
+    """
     count, rounds = bench.choose(1_000_000, 50_000), bench.choose(11, 3)
     archive = archive_of(bench.small_project)
     with bench.ground() as empty, bench.ground() as full:
-        api = Api(full.installation)
-        job_id = api.submit(archive, "-q")
-        api.wait(job_id)
-        filling.add_copies(full.installation.database, job_id, count, bench.progress.tell, _EVENTS_A_JOB)
+        for installation, jobs in ((empty.installation, _ONE_PAGE), (full.installation, count)):
+            api = Api(installation)
+            job_id = api.submit(archive, "-q")
+            api.wait(job_id)
+            filling.add_copies(installation.database, job_id, jobs, bench.progress.tell, _EVENTS_A_JOB)
         time.sleep(_SETTLE_SECONDS)
         measures = [
             _bound(kind, ground.installation) for kind in _measures(bench) for ground in (full, empty)
@@ -85,7 +90,10 @@ async def _list(repository: SQLiteJobRepository, manager: ContainerManager) -> N
     await repository.running_jobs()
     await repository.queued_jobs(2 * _CAPACITY)
     views = await manager.list()
+    await repository.running_jobs()
     await repository.jobs_by_id([view.job_id for view in views if view.job_id is not None])
+    await repository.running_jobs()
+    await repository.list_environments()
 
 
 def backlog(bench: Bench) -> list[Figure]:

@@ -87,7 +87,7 @@ def client_start(bench: Bench) -> list[Figure]:
     )
     for measure in measures:
         measure()
-    shown, listed, nothing = bench.alternate(bench.choose(25, 7), *measures)
+    shown, listed, nothing = bench.alternate(bench.choose(25, 7), *measures, uses_engine=False)
     samples = {"ci --help": shown, "ci list": listed, "python -c pass": nothing}
     return [
         Figure("ci --help ÷ python", ratio(shown, nothing), target=at_most(4), samples=samples),

@@ -30,3 +30,9 @@ def gc(everything: bool) -> None:
         f"Removed: {removed.bundles} uploads, {removed.containers} containers, "
         f"{removed.volumes} environments, {removed.images} job images"
     )
+    if removed.network_stays:
+        click.echo(
+            "The jobs' network stays: the engine counts containers on it that are gone. Restart the engine, "
+            "then run this command again",
+            err=True,
+        )

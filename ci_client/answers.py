@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ci_client.problems import (
     BadUse,
     ClientError,
+    ContentsMissing,
     InternalFault,
     KeyRefused,
     NoSuchJob,
@@ -22,6 +23,8 @@ from ci_client.wire import Malformed, is_object, json_value, text_of
 _LONGEST_RETRY_AFTER_SECONDS = 60.0
 _GATEWAY_ANSWERS = frozenset({408, 425, 429, 502, 503, 504, 520, 521, 522, 523, 524})
 """What goes away by itself, whoever says it."""
+_CONTENTS_GONE = "contents_gone"
+_TOO_MUCH_UNFINISHED = "too_much_unfinished"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +44,26 @@ class Answer:
     @property
     def detail(self) -> str | None:
         """Our server's explanation; None in an answer that isn't ours."""
+        return self._text("detail")
+
+    @property
+    def code(self) -> str | None:
+        """By which our server marks what is acted upon."""
+        return self._text("code")
+
+    def _text(self, name: str) -> str | None:
         try:
             value = json_value(self.body)
         except Malformed:
             return None
-        return text_of(value, "detail") if is_object(value) else None
+        return text_of(value, name) if is_object(value) else None
 
 
 def problem_of(answer: Answer) -> ClientError:
     """What an answer means for the command."""
     detail = answer.detail
+    if answer.code == _TOO_MUCH_UNFINISHED:
+        return Unreachable(f"the server takes no more of yours at present: {detail}")
     if answer.status in _GATEWAY_ANSWERS:
         said = f": {detail}" if detail else ", and that wasn't the ci server itself"
         return Transient(f"{answer.server} answered {answer.status}{said}", _retry_after(answer))
@@ -70,6 +83,8 @@ def _ours(answer: Answer, detail: str) -> ClientError:
                 "and whether client and server are of one version"
             )
         return NoSuchJob(f"{detail}; `ci list` shows yours")
+    if answer.code == _CONTENTS_GONE:
+        return ContentsMissing(f"the server refuses this: {detail}")
     if answer.status == 507:
         return Unreachable(f"the server has no room: {detail}; tell its administrator, or try later")
     if answer.status >= 500:

@@ -138,8 +138,8 @@ class ArchiveWriter:
             before.st_mtime_ns,
         ):
             self.remarks.append(f"{shown(path)} changed while it was read; it is sent as it was found")
-        elif digest is not None and (noted := digest_cache.noted(digest, after, read_at_ns)) is not None:
-            self.digests[path] = noted
+        elif digest is not None:
+            self.digests[path] = digest_cache.noted(digest, after, read_at_ns)
 
     def _file_entry(self, path: str, found: os.stat_result) -> ZipEntry:
         mode = stat.S_IFREG | (0o755 if self._is_executable(path, found) else 0o644)
@@ -211,6 +211,36 @@ class ArchiveWriter:
         if self._executables is not None:
             return path in self._executables
         return bool(found.st_mode & stat.S_IXUSR)
+
+
+def read_again(
+    root: Path, path: str, known: Digest, pause: Callable[[], None]
+) -> tuple[os.stat_result, Digest] | None:
+    """The file's state, and what is to be noted of it, if it still holds what is known; else None.
+
+    None also where it can't be read: adding it tells why.
+    """
+    import hashlib  # noqa: PLC0415 - small projects need none, and the import takes time
+
+    read_at_ns = time.time_ns()
+    hasher = hashlib.sha256()
+    try:
+        with os.fdopen(_open(root / path), "rb", buffering=0) as source:
+            before = os.fstat(source.fileno())
+            if not stat.S_ISREG(before.st_mode) or before.st_size != known.size_bytes:
+                return None
+            left = before.st_size
+            while left and (chunk := source.read(min(left, _CHUNK_BYTES))):
+                pause()
+                hasher.update(chunk)
+                left -= len(chunk)
+            after = os.fstat(source.fileno())
+    except OSError:
+        return None
+    is_settled = (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    if not is_settled or hasher.digest() != known.sha256:
+        return None
+    return after, digest_cache.noted(known.sha256, after, read_at_ns)
 
 
 @contextmanager

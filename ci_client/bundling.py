@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ci_client import digest_cache, git_view
-from ci_client.archive import REFERENCE_BYTES, SMALL_BYTES, ArchiveWriter
+from ci_client.archive import REFERENCE_BYTES, SMALL_BYTES, ArchiveWriter, read_again
 from ci_client.archive_file import ArchiveFile
 from ci_client.digest_cache import Digest
 from ci_client.ignore_rules import GIT_RULE
@@ -98,8 +98,8 @@ def pack(
     """Put the project into an archive.
 
     `progress` is told how many entries of how many are in it, and how many bytes of files they held.
-    `held` says which contents the server has; it is asked about files that haven't changed since they
-    were last sent, if there are enough of them.
+    `held` says which contents the server has; it is asked about files that probably haven't changed since
+    they were last sent, if there are enough of them.
 
     Raises:
         BadUse: something in it can't be sent.
@@ -108,8 +108,8 @@ def pack(
     selection = select(root, pause)
     check_selection(selection)
     known = digest_cache.load(root)
-    unchanged = _unchanged(root, selection, known)
-    named = _held(unchanged, held)
+    candidates = _candidates(root, selection, known)
+    named = _held(candidates, held)
     executables = git_view.executable_files(root) if sys.platform == "win32" else None
     with _room_for_archive():
         file = ArchiveFile(SMALL_BYTES)  # the caller closes it
@@ -117,9 +117,9 @@ def pack(
         try:
             for number, entry in enumerate(selection.entries, start=1):
                 pause()
-                found, digest = unchanged.get(entry.path, (None, None))
-                if found is not None and digest is not None and digest.sha256 in named:
-                    writer.add_reference(entry.path, found, digest)
+                unchanged = _unchanged(root, entry.path, candidates, named, pause)
+                if unchanged is not None:
+                    writer.add_reference(entry.path, *unchanged)
                 else:
                     writer.add(entry, pause)
                 progress(number, len(selection.entries), writer.read_bytes)
@@ -142,10 +142,12 @@ def pack(
     )
 
 
-def _unchanged(
-    root: Path, selection: Selection, known: Mapping[str, Digest]
-) -> Mapping[str, tuple[os.stat_result, Digest]]:
-    """The files that are as they were when they were last sent, with their states."""
+_Candidates = Mapping[str, tuple[os.stat_result, Digest]]
+"""By path, the state of a file and what was known of it."""
+
+
+def _candidates(root: Path, selection: Selection, known: Mapping[str, Digest]) -> _Candidates:
+    """The files that may hold what they held when they were last sent."""
     if not known:
         return {}
     found: dict[str, tuple[os.stat_result, Digest]] = {}
@@ -155,19 +157,29 @@ def _unchanged(
             continue
         with contextlib.suppress(OSError):  # reading it will tell
             state = os.lstat(root / entry.path)
-            if stat.S_ISREG(state.st_mode) and digest.still_holds(state):
+            if stat.S_ISREG(state.st_mode) and state.st_size == digest.size_bytes:
                 found[entry.path] = state, digest
     return found
 
 
 def _held(
-    unchanged: Mapping[str, tuple[os.stat_result, Digest]],
-    held: Callable[[Collection[bytes]], Collection[bytes]],
+    candidates: _Candidates, held: Callable[[Collection[bytes]], Collection[bytes]]
 ) -> Collection[bytes]:
     """The contents that need only be named."""
-    if sum(digest.size_bytes for _, digest in unchanged.values()) <= SMALL_BYTES:
+    if sum(digest.size_bytes for _, digest in candidates.values()) <= SMALL_BYTES:
         return ()
-    return held({digest.sha256 for _, digest in unchanged.values()})
+    return held({digest.sha256 for _, digest in candidates.values()})
+
+
+def _unchanged(
+    root: Path, path: str, candidates: _Candidates, named: Collection[bytes], pause: Callable[[], None]
+) -> tuple[os.stat_result, Digest] | None:
+    """The state and digest of a file that need only be named; it is read where its state proves nothing."""
+    candidate = candidates.get(path)
+    if candidate is None or candidate[1].sha256 not in named:
+        return None
+    found, digest = candidate
+    return candidate if digest.still_holds(found) else read_again(root, path, digest, pause)
 
 
 def check_selection(selection: Selection) -> None:

@@ -1,9 +1,9 @@
 """HTTP straight to the server, with or without TLS: requests over a socket, answers by the standard library.
 
 It listens while it sends: an answer that comes before the end of a body (a wrong key, a size limit) ends
-the sending, instead of pushing gigabytes into a connection whose other side has made up its mind. Beneath
-TLS there are bytes that are no answer, session tickets for one; there the sending ends with the
-connection.
+the sending, instead of pushing gigabytes into a connection whose other side has made up its mind. Interim
+answers (100 and the like), which nobody asks for here, end nothing. Beneath TLS there are bytes that are no
+answer, session tickets for one; there the sending ends with the connection.
 
 Connections are kept for the next exchange; one whose other side has closed it, or speaks unasked, is not.
 """
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import ssl
 
 _RECEIVED_BYTES = 256 << 10
+_LONGEST_HEAD_BYTES = 64 << 10
 _KEPT_SECONDS = 4.0
 """Servers close connections that have been idle for about five seconds."""
 
@@ -157,9 +158,13 @@ class _Connection:
     def __init__(self, connected: socket.socket, *, listens: bool) -> None:
         self._socket = connected
         self._listens = listens
+        self._answer: http.client.HTTPResponse | None = None
         self.kept_since = 0.0
 
     def close(self) -> None:
+        # An answer that wasn't read to its end keeps the socket open.
+        if self._answer is not None:
+            self._answer.close()
         self._socket.close()
 
     def is_fresh(self) -> bool:
@@ -171,7 +176,9 @@ class _Connection:
     def answer(self, request: Request) -> http.client.HTTPResponse:
         """The answer's head; its body follows, as it comes."""
         self._socket.settimeout(request.silence_seconds)
-        answer = http.client.HTTPResponse(self._socket, method=request.method)
+        while self._listens and self._skip_interim():
+            pass
+        self._answer = answer = http.client.HTTPResponse(self._socket, method=request.method)
         answer.begin()
         return answer
 
@@ -203,10 +210,39 @@ class _Connection:
 
     def _may_send(self) -> bool:
         """Wait for room; False where there is an answer already."""
-        readable, writable, _ = select.select([self._socket], [self._socket], [], ANSWER_SECONDS)
-        if not readable and not writable:
-            raise _TakesNoMore
-        return not readable
+        while True:
+            readable, writable, _ = select.select([self._socket], [self._socket], [], ANSWER_SECONDS)
+            if not readable and not writable:
+                raise _TakesNoMore
+            if not readable:
+                return True
+            if not self._skip_interim():
+                return False
+
+    def _skip_interim(self) -> bool:
+        """Take an answer that isn't the last word off the connection; False where there is none.
+
+        It is read byte by byte, for what follows belongs to the next one.
+        """
+        try:
+            status = self._socket.recv(len(b"HTTP/1.1 100"), socket.MSG_PEEK)
+        except TimeoutError:
+            raise
+        except OSError:
+            return False  # reading the answer tells
+        is_interim = status.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")) and not status.endswith(b"101")
+        if not is_interim or len(status) < len(b"HTTP/1.1 100"):
+            return False
+        timeout_seconds = self._socket.gettimeout()
+        self._socket.settimeout(ANSWER_SECONDS)
+        head = bytearray()
+        while not head.endswith(b"\r\n\r\n"):
+            byte = self._socket.recv(1)
+            if not byte or len(head) > _LONGEST_HEAD_BYTES:
+                raise http.client.HTTPException("an interim answer without an end")
+            head += byte
+        self._socket.settimeout(timeout_seconds)
+        return True
 
 
 def _host_header(host: str, port: int | None) -> str:

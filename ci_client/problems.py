@@ -3,6 +3,7 @@
     CIError
     └── ClientError            anything that ends the command: one line, one exit code
         ├── BadUse             64: the command, the settings or the project's layout
+        │   └── ContentsMissing    a submission names what the server hasn't got: send all of it
         ├── NoSuchJob          66: none, or somebody else's
         ├── Unreachable        69: no answer, or one that isn't the server's
         │   └── Transient      may go away by itself: whoever can, tries again
@@ -39,6 +40,10 @@ class BadUse(ClientError):
     """The command line, a setting, or the project can't be used as it is."""
 
     exit_code = EXIT_BAD_USE
+
+
+class ContentsMissing(BadUse):
+    """The server hasn't got contents that a submission names; all of it must be sent."""
 
 
 class NoSuchJob(ClientError):

@@ -15,7 +15,15 @@ from ci_client.bundling import Archive, size_text
 from ci_client.client import ServerClient, options_json
 from ci_client.interrupts import Task, Waiter
 from ci_client.moments import Moments
-from ci_client.problems import BadUse, ClientError, KeyRefused, NoSuchJob, Transient, Unreachable
+from ci_client.problems import (
+    BadUse,
+    ClientError,
+    ContentsMissing,
+    KeyRefused,
+    NoSuchJob,
+    Transient,
+    Unreachable,
+)
 from ci_client.retrying import FIRST_CONTACT_SECONDS, Patience, persistently
 from ci_client.settings import Settings
 from ci_client.terminal import Console
@@ -89,10 +97,7 @@ class _Submission:
         self._moments.mark("packed")
         try:
             self._send_archive(archive, root, arguments)
-        except BadUse:
-            if not archive.reference_count:
-                raise
-            # Whatever is wrong with naming files, sending them tells for certain.
+        except ContentsMissing:
             self.sending.refused()
             archive = bundling.pack(root, self._check_on, self._packed)
             self._send_archive(archive, root, arguments)

@@ -30,6 +30,7 @@ class Body(ABC):
 
         Raises:
             Stopped: the user has interrupted it.
+            InternalFault: the bytes can't be read here.
         """
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from ci_client.interrupts import Stopped
+from ci_client.problems import InternalFault, cause_of
 from ci_client.transport import Body
 
 _CHUNK_BYTES = 256 << 10
@@ -22,13 +23,14 @@ class SendingState:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._is_stopped = False
-        self._may_exist = False
+        self._unanswered_count = 0
+        """Whole bodies of which nobody knows whether a job comes of them."""
 
     def stop(self) -> bool:
         """End the sending; whether a job may exist nevertheless."""
         with self._lock:
             self._is_stopped = True
-            return self._may_exist
+            return self.may_exist
 
     def check(self) -> None:
         """Raises Stopped once somebody has stopped it."""
@@ -43,17 +45,17 @@ class SendingState:
         """
         with self._lock:
             self.check()
-            self._may_exist = True
+            self._unanswered_count += 1
 
     def refused(self) -> None:
-        """The server has said that no job comes of what was sent."""
+        """The server has said that no job comes of the last whole body; of earlier ones it says nothing."""
         with self._lock:
-            self._may_exist = False
+            self._unanswered_count -= 1
 
     @property
     def may_exist(self) -> bool:
-        """Whether a whole body was ever sent."""
-        return self._may_exist
+        """Whether a whole body was sent of which a job may come."""
+        return self._unanswered_count > 0
 
 
 class ArchiveSource(Protocol):
@@ -126,7 +128,7 @@ class Upload(Body):
         self._archive.seek(0, os.SEEK_SET)
         self.sent_bytes = 0
         pending = self._head
-        while chunk := self._archive.read(_CHUNK_BYTES):
+        while chunk := self._read():
             self._state.check()
             yield pending
             self.sent_bytes += len(pending)
@@ -134,3 +136,14 @@ class Upload(Body):
             pending = chunk
         self._state.release_end()
         yield pending + self._tail
+
+    def _read(self) -> bytes:
+        try:
+            return self._archive.read(_CHUNK_BYTES)
+        except OSError as error:  # which must not be taken for one of the connection
+            import tempfile  # noqa: PLC0415 - loaded by now if there is a file
+
+            raise InternalFault(
+                f"can't read the archive in {tempfile.gettempdir()}: {cause_of(error)}; "
+                "TMPDIR can name another folder"
+            ) from error

@@ -37,6 +37,7 @@ DIGEST_BYTES = 32
 _FLAGS_ENCRYPTED = 0x0001 | 0x0040 | 0x2000
 _FLAG_PATCH = 0x0020
 _MAX_TARGET_BYTES = 4095
+_DEFLATED_NOTHING_BYTES = 2
 _CHUNK_BYTES = 256 * 1024
 _EPOCH_DOS = int(datetime(1980, 1, 1, tzinfo=UTC).timestamp())
 
@@ -216,7 +217,9 @@ def _check_record(record: ZipRecord) -> None:
     kind = _kind(record)
     if kind is not EntryKind.DIRECTORY and record.name.endswith("/"):
         raise rejected(record.name, "is named as a directory, but is none")
-    if kind is EntryKind.DIRECTORY and record.size_bytes:
+    if kind is EntryKind.DIRECTORY and (
+        record.size_bytes or record.compressed_bytes > _DEFLATED_NOTHING_BYTES
+    ):
         raise rejected(record.name, "is a directory, but holds data")
     if kind is EntryKind.SYMLINK and not 0 < record.size_bytes <= _MAX_TARGET_BYTES:
         raise rejected(record.name, "is a symlink with an empty or overlong target")

@@ -193,6 +193,10 @@ class JobRepository(AccountRepository):
         """How many jobs are queued and running."""
 
     @abstractmethod
+    async def unfinished_bundle_bytes(self, user_id: UserId) -> int:
+        """What the bundles of this user's queued and running jobs hold together."""
+
+    @abstractmethod
     async def lease(self) -> Lease | None:
         """The present leadership; None before the first."""
 

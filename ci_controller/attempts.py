@@ -16,6 +16,8 @@ from ci_controller.settle import LastWord
 
 STOP_PATIENCE_SECONDS = 15.0
 """After SIGTERM: the runner itself gives the tests 10 s before it ends them."""
+ASK_AGAIN_SECONDS = 1.0
+"""The kernel drops a signal that process 1 isn't prepared for: one that has just been started is deaf."""
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +33,8 @@ class Attempt:
     task: asyncio.Task[LastWord] | None = None
     last_word: LastWord | None = None
     stop_asked_at: float | None = None
+    """For the first time."""
+    ask_again_at: float = 0.0
     ended_for_time: bool = False
     """This controller has ended it because the runner had not kept the time limit."""
 
@@ -43,8 +47,14 @@ class Attempt:
         """How far ending it has gone."""
         if self.stop_asked_at is None:
             return Stopping.NO
-        overdue = now - self.stop_asked_at >= STOP_PATIENCE_SECONDS
-        return Stopping.OVERDUE if overdue else Stopping.ASKED
+        if now - self.stop_asked_at >= STOP_PATIENCE_SECONDS:
+            return Stopping.OVERDUE
+        return Stopping.ASKED if now < self.ask_again_at else Stopping.TO_ASK_AGAIN
+
+    def ask_to_stop(self, now: float) -> None:
+        """SIGTERM is being sent."""
+        self.stop_asked_at = now if self.stop_asked_at is None else self.stop_asked_at
+        self.ask_again_at = now + ASK_AGAIN_SECONDS
 
     def past_deadline(self, now: float) -> bool:
         """Whether the controller must keep the time limit itself."""

@@ -199,7 +199,7 @@ class _Leader:
                     if job_id is not None:
                         self._reconciler.queue.add(job_id)
                     else:
-                        await self._pool.has_changed(container_id)
+                        self._pool.has_changed(container_id)
         finally:
             self._readiness.begin_again()
 

@@ -29,6 +29,8 @@ class Stopping(StrEnum):
     NO = "no"
     ASKED = "asked"
     """SIGTERM was sent, and the runner has time to end the tests."""
+    TO_ASK_AGAIN = "to ask again"
+    """That was a while ago; the runner may not have been able to hear it."""
     OVERDUE = "overdue"
     """SIGTERM was sent, and the runner's time for it is over."""
 
@@ -152,7 +154,7 @@ def _decide_live(job: Job, seen: Seen, container: ContainerView) -> Action:
         # Nobody but a stranger pauses a container of ours; what it holds up can't be trusted with time.
         return Kill()
     if job.cancel_reason is not None:
-        if seen.stopping is Stopping.NO:
+        if seen.stopping in {Stopping.NO, Stopping.TO_ASK_AGAIN}:
             return AskToStop()
         if seen.stopping is Stopping.OVERDUE:
             return Kill()

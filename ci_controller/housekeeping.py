@@ -5,11 +5,13 @@ a listing may show one that is just being bound. Volumes and bundles that are in
 engine and by the database's write lock.
 """
 
+import asyncio
 import logging
 from datetime import timedelta
 
 from ci_common.bundle_store import BundleStore
 from ci_common.clock import utc_now
+from ci_common.errors import CIError
 from ci_common.ids import ContainerId, Fence, VolumeName
 from ci_common.models import JobStatus
 from ci_common.repository import ControllerRepository
@@ -50,34 +52,44 @@ class Housekeeping:
         self._reconciler = reconciler
         self._max_age = timedelta(seconds=settings.env_max_age_seconds)
         self._fence = fence
+        self._going: dict[ContainerId, asyncio.Task[None]] = {}
 
     async def look_at_containers(self) -> None:
         """Give a turn to every job that has a container which it isn't bound to."""
         views = await self._manager.list()
         # In this order: what is bound after the names were read is seen among the running jobs.
-        waiting = frozenset(self._pool.names)
+        waiting = self._pool.names
         bound = {job.run.container_id for job in await self._repository.running_jobs() if job.run is not None}
         now = utc_now()
         jobs = await self._repository.jobs_by_id([view.job_id for view in views if view.job_id is not None])
         for view in views:
             if view.role in {Role.WARM, Role.FETCH}:
                 if view.name not in waiting and view.id not in bound:
-                    await self._remove_helper(view.id)
+                    self._remove_soon(view.id)
                 continue
             if view.job_id is None or view.role not in {Role.JOB, Role.INSTALL}:
                 if now - view.created_at > timedelta(seconds=HELPER_AGE_SECONDS):
-                    await self._remove_helper(view.id)
+                    self._remove_soon(view.id)
                 continue
             job = jobs.get(view.job_id)
             run = None if job is None or job.status is JobStatus.COMPLETED else job.run
             if run is None or run.container_id != view.id:
                 self._reconciler.suspect(view.job_id, view.id)
 
-    async def _remove_helper(self, container_id: ContainerId) -> None:
+    def _remove_soon(self, container_id: ContainerId) -> None:
+        """In a task of its own: an engine that hangs over one container must not hold up the listing."""
+        if container_id not in self._going:
+            self._going[container_id] = asyncio.create_task(
+                self._remove(container_id), name="remove leftover"
+            )
+
+    async def _remove(self, container_id: ContainerId) -> None:
         try:
             await self._manager.remove(container_id)
-        except EngineRefused as problem:
+        except CIError as problem:
             _log.warning("container %s stays for now: %s", container_id, problem)
+        finally:
+            del self._going[container_id]
 
     async def sweep(self) -> None:
         """Remove environments past their age, volumes without one, and bundles without a job."""

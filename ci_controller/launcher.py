@@ -19,7 +19,7 @@ from ci_common.models import Job, Run, Stage
 from ci_common.repository import ControllerRepository
 from ci_controller.container_manager import ContainerManager
 from ci_controller.container_request import ContainerRequest, EnvironmentMount, JobLimits
-from ci_controller.container_view import Role
+from ci_controller.container_view import ContainerView, Role
 from ci_controller.engine_errors import NameTaken
 from ci_controller.environments import Placement, plan_install, plan_test
 from ci_controller.feeding import feed_stream
@@ -32,7 +32,8 @@ from ci_controller.seeds import seed_of
 from ci_controller.settings import ControllerSettings
 from ci_controller.slots import Slots, uid_of
 from ci_controller.stopwatches import Stopwatches
-from ci_controller.warm_pool import Waiting, WarmPool, new_volume_name
+from ci_controller.waiting import Waiting
+from ci_controller.warm_pool import WarmPool, new_volume_name
 
 _log = logging.getLogger(__name__)
 
@@ -98,6 +99,7 @@ class Launcher:
             return await self._bind(job, run, waiting, install.spec, install.paths)
         finally:
             self.volumes_in_hand.discard(volume)
+            self._let_go(waiting)
 
     async def test(
         self, job: Job, plan: JobPlan, site: Site, time_limit_seconds: float, environment: VolumeName | None
@@ -106,13 +108,21 @@ class Launcher:
         if job.environment is not None:  # installed just now, for this job
             self._pool.seed(seed_of(job.user_id, plan.requirements, utc_now()))
         waiting = None if environment is None else await self._pool.take_tester(environment)
-        mount = None if environment is None else EnvironmentMount(environment, read_only=True)
-        container_id = await self._container(job, Role.JOB, site, mount, waiting)
-        spec = plan_test(
-            plan.requirements, self._installer, job.options, self._placement(job, time_limit_seconds)
-        )
-        run = Run(Stage.TEST, container_id, self._fence, environment)
-        return await self._bind(job, run, waiting, spec, None)
+        try:
+            mount = None if environment is None else EnvironmentMount(environment, read_only=True)
+            container_id = await self._container(job, Role.JOB, site, mount, waiting)
+            spec = plan_test(
+                plan.requirements, self._installer, job.options, self._placement(job, time_limit_seconds)
+            )
+            run = Run(Stage.TEST, container_id, self._fence, environment)
+            return await self._bind(job, run, waiting, spec, None)
+        finally:
+            self._let_go(waiting)
+
+    def _let_go(self, waiting: Waiting | None) -> None:
+        """It is the job's by now; where something went wrong it is nobody's, and housekeeping removes it."""
+        if waiting is not None:
+            self._pool.let_go(waiting)
 
     async def start(self, launch: Launch) -> bool:
         """See that the runner waits for its files; False where the container is gone.
@@ -129,12 +139,14 @@ class Launcher:
             FeedFailed: the container didn't take them; its runner says what it saw.
             BundleRejected: the archive is damaged; the runner sees an early end.
         """
-        naming = asyncio.create_task(self._name_it(launch), name=f"name {launch.container_id}")
-        try:
-            await self._manager.feed(launch.container_id, self._stream(launch))
-        finally:
-            await asyncio.wait([naming])
-        naming.result()
+        outcomes = await asyncio.gather(
+            self._manager.feed(launch.container_id, self._stream(launch)),
+            self._name_started(launch),
+            return_exceptions=True,
+        )
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     def _stream(self, launch: Launch) -> Iterator[bytes]:
         with self._planner.open(launch.job) as file:
@@ -187,17 +199,23 @@ class Launcher:
             await self._make_room(taken)
             return await self._manager.create(request)
 
-    async def _name_it(self, launch: Launch) -> None:
-        """Give what was started ahead the job's name; takes milliseconds, and nobody's files wait for it."""
-        if not launch.is_started:
-            return
-        assert launch.job.run is not None, "it is bound"
-        name = self._name(launch.job, is_install=launch.job.run.stage is Stage.INSTALL)
+    async def _name_started(self, launch: Launch) -> None:
+        if launch.is_started:
+            await self._rename(launch.job, launch.container_id)
+
+    async def name_it(self, job: Job, container: ContainerView) -> None:
+        """Give what was started ahead the job's name, where an earlier controller hasn't come to it."""
+        if container.role is Role.WARM and job.id not in container.name:
+            await self._rename(job, container.id)
+
+    async def _rename(self, job: Job, container_id: ContainerId) -> None:
+        assert job.run is not None, "it is bound"
+        name = self._name(job, is_install=job.run.stage is Stage.INSTALL)
         try:
-            await self._manager.rename(launch.container_id, name)
+            await self._manager.rename(container_id, name)
         except NameTaken as taken:
             await self._make_room(taken)
-            await self._manager.rename(launch.container_id, name)
+            await self._manager.rename(container_id, name)
 
     async def _make_room(self, taken: NameTaken) -> None:
         # The job is bound to nothing else, so this is what a dead controller, or a call of ours that ran out
@@ -216,11 +234,7 @@ class Launcher:
         container_id = run.container_id
         watch = self.watches.of(job.id)
         watch.mark(Milestone.BOUND if run.stage is Stage.TEST else Milestone.INSTALLER_BOUND)
-        try:
-            bound = await asyncio.shield(self._repository.bind_run(self._fence, job.id, run, watch.times))
-        finally:
-            if waiting is not None:
-                self._pool.let_go(waiting)
+        bound = await asyncio.shield(self._repository.bind_run(self._fence, job.id, run, watch.times))
         if bound is None:
             _log.info("job %s wants no container any more", job.id)
             await self._manager.remove(container_id)

@@ -106,6 +106,7 @@ class EngineReadiness:
                 await self._make()
         except EngineUnavailable as problem:
             self._is_made = False
+            self._epoch += 1
             self._hinder(ControllerState.NO_ENGINE, f"The container engine doesn't answer: {problem}")
             return RETRY_ENGINE_SECONDS
         except (ImageBuildFailed, EngineRefused) as problem:

@@ -24,7 +24,7 @@ from ci_common.ids import ContainerId, Fence, JobId
 from ci_common.models import Job, JobStatus, Outcome, Reason, Verdict
 from ci_common.repository import ControllerRepository
 from ci_controller.admission import Admission
-from ci_controller.attempts import Attempt, Attempts
+from ci_controller.attempts import ASK_AGAIN_SECONDS, Attempt, Attempts
 from ci_controller.attendant import Attendant
 from ci_controller.container_manager import ContainerManager
 from ci_controller.decide import (
@@ -82,6 +82,7 @@ class Reconciler:
         self._manager = manager
         self._bundles = bundles
         self._planner = planner
+        self._launcher = launcher
         self._pool = pool
         self._readiness = readiness
         self._fence = fence
@@ -159,6 +160,8 @@ class Reconciler:
             case Start():
                 await self._start(job)
             case Attend():
+                if seen.container is not None:
+                    await self._launcher.name_it(job, seen.container)
                 self._attend(job, seen)
             case AskToStop():
                 await self._ask_to_stop(job, seen)
@@ -240,7 +243,8 @@ class Reconciler:
             self._attend(job, seen)
         attempt = self.attempts.of(job.id, job.run.container_id)
         assert attempt is not None, "it is attended"
-        attempt.stop_asked_at = self._loop.time()
+        attempt.ask_to_stop(self._loop.time())
+        self.queue.add_after(job.id, ASK_AGAIN_SECONDS)
         await self._manager.signal(job.run.container_id, signals.SIGTERM)
 
     async def _kill(self, job: Job, seen: Seen) -> None:

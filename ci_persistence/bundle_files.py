@@ -11,7 +11,7 @@ import errno
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -19,10 +19,9 @@ from typing import BinaryIO
 from ci_common.bundle_store import BundleStore, IncomingBundle
 from ci_common.errors import InvalidInput, NotFound, StorageFull
 from ci_common.ids import InstanceId, JobId, parse_job_id
+from ci_persistence.disk_room import RESERVE_BYTES, Disk, disk_of
 from ci_persistence.shared_files import FILE_MODE, make_folder, sync_folder
 
-RESERVE_BYTES = 256 << 20
-"""Free disk below which nothing more is received; at most a twentieth of the file system."""
 _SUFFIX = ".zip"
 _INCOMING_PREFIX = ".incoming-"
 _NO_NAMELESS_FILES = {errno.EOPNOTSUPP, errno.EISDIR}
@@ -32,9 +31,20 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 class DirectoryBundleStore(BundleStore):
     """The bundles of one installation in a folder of its own."""
 
-    def __init__(self, data_dir: Path, instance_id: InstanceId, reserve_bytes: int = RESERVE_BYTES) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        instance_id: InstanceId,
+        reserve_bytes: int = RESERVE_BYTES,
+        *,
+        reclaim: Callable[[], None] = lambda: None,
+        disk_of: Callable[[Path], Disk] = disk_of,
+    ) -> None:
         self._folder = data_dir / "bundles" / instance_id
         self._reserve_bytes = reserve_bytes
+        self._reclaim = reclaim
+        """Frees disk that is in use for something less important."""
+        self._disk_of = disk_of
 
     def receive(self) -> IncomingBundle:
         self._make_folders()
@@ -66,10 +76,14 @@ class DirectoryBundleStore(BundleStore):
             make_folder(folder)
 
     def _require_reserve(self) -> None:
-        disk = os.statvfs(self._folder)
-        reserve_bytes = min(self._reserve_bytes, disk.f_blocks * disk.f_frsize // 20)
-        if disk.f_bavail * disk.f_frsize < reserve_bytes:
+        if self._lacks_reserve():
+            self._reclaim()
+        if self._lacks_reserve():
             raise StorageFull(f"too little disk space is left in {self._folder} to accept another upload")
+
+    def _lacks_reserve(self) -> bool:
+        disk = self._disk_of(self._folder)
+        return disk.free_bytes < disk.reserve_bytes(self._reserve_bytes)
 
 
 class NamelessBundle(IncomingBundle):

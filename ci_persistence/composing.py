@@ -34,7 +34,7 @@ def compose(changes: Changes, kept: Mapping[bytes, Source], target: BinaryIO) ->
     """Write what `changes` means to `target`, which is empty; all contents of the result.
 
     Raises:
-        ContentsGone: one that it names is not in `kept`.
+        ContentsGone: one that it names is not in `kept`, or not whole.
         BundleRejected: one has another size than announced.
         StorageFull: the disk takes no more.
     """
@@ -100,7 +100,10 @@ class _Writer:
         self._gathered += written.local_header()
         self._directory.append(written.record())
         offset = self._position + len(self._gathered)
-        self._copy(source.descriptor, content.offset, content.compressed_bytes)
+        if not self._copy(source.descriptor, content.offset, content.compressed_bytes):
+            if entry.is_reference:
+                raise ContentsGone("what is kept here is damaged; send all of them")
+            raise BundleRejected("the archive is shorter than its directory says")
         return offset
 
     def finish(self) -> None:
@@ -123,17 +126,19 @@ class _Writer:
             self._position += written
             left = left[written:]
 
-    def _copy(self, source: int, offset: int, left: int) -> None:
+    def _copy(self, source: int, offset: int, left: int) -> bool:
+        """Append bytes of another file; whether they are there."""
         if not left:
-            return
+            return True
         self._flush()
         while left:
             copied = self._copy_some(source, offset, min(left, _COPY_BYTES))
             if not copied:
-                raise BundleRejected("the archive is shorter than its directory says")
+                return False
             offset += copied
             left -= copied
             self._position += copied
+        return True
 
     def _copy_some(self, source: int, offset: int, size_bytes: int) -> int:
         try:

@@ -1,8 +1,9 @@
 """Kept contents as files: `<data_dir>/bundles/<instance id>/kept/<user id>/<job id>.zip` and `.index`.
 
 An archive is a second name of a job's bundle: it costs no room as long as the job lives, and stays when
-the job's own name goes. How many stay, and for how long, is bounded for each user and by the free disk;
-whoever needs the disk more gets it. What is open is read to its end, whoever removes its name meanwhile.
+the job's own name goes. How many stay, and for how long, is bounded for each user, and all of them go,
+the oldest first, while the disk isn't roomy; an upload that finds too little room has them go before it
+is refused. What is open is read to its end, whoever removes its name meanwhile.
 """
 
 import contextlib
@@ -15,20 +16,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from ci_common.bundle import EntryKind
 from ci_common.content_store import Changes, Content, ContentStore
 from ci_common.errors import InvalidInput, StorageFull
 from ci_common.ids import InstanceId, JobId, UserId
 from ci_persistence import composing, content_index
-from ci_persistence.bundle_files import RESERVE_BYTES
 from ci_persistence.composing import Source
 from ci_persistence.content_index import TornIndex
+from ci_persistence.disk_room import Disk, disk_of
 from ci_persistence.shared_files import FILE_MODE, make_folder
 
 MOST_FOR_A_USER = 3
 LONGEST_SECONDS = 24 * 3600.0
 _ARCHIVE, _INDEX, _UNFINISHED = ".zip", ".index", ".unfinished"
-_ENTRY_OVERHEAD_BYTES = 128
-"""About what an entry takes in an archive beside its name, twice, and its data."""
+_ENTRY_OVERHEAD_BYTES = 160
+"""The most that an entry takes in an archive beside its name, twice, and its data."""
 
 _log = logging.getLogger(__name__)
 
@@ -45,15 +47,16 @@ class _Kept:
     def index(self) -> Path:
         return self.archive.with_suffix(_INDEX)
 
+    def inode(self) -> int | None:
+        """None where it is gone."""
+        try:
+            return self.archive.stat().st_ino
+        except FileNotFoundError:
+            return None
+
     def give_up(self) -> None:
         self.index.unlink(missing_ok=True)
         self.archive.unlink(missing_ok=True)
-
-
-def free_bytes_of(folder: Path) -> int:
-    """What may still be written to the disk of `folder`."""
-    disk = os.statvfs(folder)
-    return disk.f_bavail * disk.f_frsize
 
 
 class DirectoryContentStore(ContentStore):
@@ -64,17 +67,15 @@ class DirectoryContentStore(ContentStore):
         data_dir: Path,
         instance_id: InstanceId,
         *,
-        reserve_bytes: int = RESERVE_BYTES,
         most_for_a_user: int = MOST_FOR_A_USER,
         longest_seconds: float = LONGEST_SECONDS,
-        free_bytes: Callable[[Path], int] = free_bytes_of,
+        disk_of: Callable[[Path], Disk] = disk_of,
     ) -> None:
         self._bundles = data_dir / "bundles" / instance_id
         self._folder = self._bundles / "kept"
-        self._reserve_bytes = reserve_bytes
         self._most_for_a_user = most_for_a_user
         self._longest_seconds = longest_seconds
-        self._free_bytes_of = free_bytes
+        self._disk_of = disk_of
 
     def held(self, user_id: UserId, digests: Collection[bytes]) -> Collection[bytes]:
         wanted = frozenset(digests)
@@ -90,14 +91,11 @@ class DirectoryContentStore(ContentStore):
         with ExitStack() as open_archives:
             kept = self._sources(user_id, frozenset(changes.named.values()), open_archives)
             size_bytes = _composed_bytes(changes, kept)
-            if size_bytes > max_bytes:
-                raise InvalidInput(
-                    f"with the files that it names the archive would have more than the {max_bytes} bytes "
-                    "that CI_MAX_UPLOAD_BYTES allows"
-                )
-            if self._free_bytes() - size_bytes < self._reserve():
-                raise StorageFull("too little disk space is left to put the project together")
-            return composing.compose(changes, kept, target)
+            _check_size(size_bytes, max_bytes)
+            self._require_room(size_bytes, kept.values())
+            contents = composing.compose(changes, kept, target)
+            _check_size(target.seek(0, os.SEEK_END), max_bytes)
+            return contents
 
     def keep(self, user_id: UserId, job_id: JobId, contents: Sequence[Content]) -> None:
         folder = self._folder / user_id
@@ -116,20 +114,37 @@ class DirectoryContentStore(ContentStore):
             unfinished.unlink(missing_ok=True)
             kept.give_up()
         self._sweep_user(folder)
+        self.make_room()
 
     def sweep(self) -> None:
         for folder in _entries_of(self._folder):
             self._sweep_user(folder)
             with contextlib.suppress(OSError):
                 folder.rmdir()  # succeeds for an empty one
-        everything = sorted(
-            (kept for folder in _entries_of(self._folder) for kept in _kept_in(folder)),
-            key=lambda kept: kept.since,
-        )
-        for kept in everything:
-            if self._free_bytes() >= 2 * self._reserve():
-                break
+        self.make_room()
+
+    def make_room(self) -> None:
+        """Give up what was kept, the oldest first, until the disk is roomy."""
+        if self._bundles.exists():
+            self._give_up_until(self._disk().plenty_bytes, frozenset())
+
+    def _require_room(self, size_bytes: int, sources: Collection[Source]) -> None:
+        needed_bytes = size_bytes + self._disk().reserve_bytes()
+        # What is about to be copied frees nothing as long as it is open.
+        self._give_up_until(needed_bytes, {os.fstat(source.descriptor).st_ino for source in sources})
+        if self._disk().free_bytes < needed_bytes:
+            raise StorageFull("too little disk space is left to put the project together")
+
+    def _give_up_until(self, free_bytes: int, spared_inodes: Collection[int]) -> None:
+        if self._disk().free_bytes >= free_bytes:
+            return
+        everything = [kept for folder in _entries_of(self._folder) for kept in _kept_in(folder)]
+        for kept in sorted(everything, key=lambda kept: kept.since):
+            if kept.inode() in spared_inodes:
+                continue
             kept.give_up()
+            if self._disk().free_bytes >= free_bytes:
+                return
 
     def _sweep_user(self, folder: Path) -> None:
         oldest = time.time() - self._longest_seconds
@@ -160,12 +175,8 @@ class DirectoryContentStore(ContentStore):
                     found[content.digest] = Source(archive.fileno(), content)
         return found
 
-    def _free_bytes(self) -> int:
-        return self._free_bytes_of(self._bundles)
-
-    def _reserve(self) -> int:
-        disk = os.statvfs(self._bundles)
-        return min(self._reserve_bytes, disk.f_blocks * disk.f_frsize // 20)
+    def _disk(self) -> Disk:
+        return self._disk_of(self._bundles)
 
 
 @contextlib.contextmanager
@@ -191,8 +202,17 @@ def _composed_bytes(changes: Changes, kept: Mapping[bytes, Source]) -> int:
     named = sum(kept[digest].content.compressed_bytes for digest in changes.named.values() if digest in kept)
     held = sum(content.compressed_bytes for content in changes.held.values())
     entries = changes.bundle.entries
+    others = sum(entry.record.compressed_bytes for entry in entries if entry.kind is not EntryKind.FILE)
     around = sum(2 * len(entry.record.name.encode()) + _ENTRY_OVERHEAD_BYTES for entry in entries)
-    return named + held + around
+    return named + held + others + around
+
+
+def _check_size(size_bytes: int, max_bytes: int) -> None:
+    if size_bytes > max_bytes:
+        raise InvalidInput(
+            f"with the files that it names the archive would have more than the {max_bytes} bytes "
+            "that CI_MAX_UPLOAD_BYTES allows"
+        )
 
 
 def _surplus(kept: Sequence[_Kept], most: int) -> Collection[_Kept]:

@@ -167,3 +167,9 @@ def queue_counts(sql: sqlite3.Connection) -> QueueCounts:
         sql.execute(f"SELECT status, count(*) FROM jobs WHERE {UNFINISHED} GROUP BY status").fetchall()
     )
     return QueueCounts(queued=counts.get("queued", 0), running=counts.get("running", 0))
+
+
+def unfinished_bundle_bytes(sql: sqlite3.Connection, user_id: UserId) -> int:
+    """Of one user's jobs, together."""
+    query = f"SELECT coalesce(sum(bundle_bytes), 0) FROM jobs WHERE user_id = ? AND {UNFINISHED}"
+    return int(sql.execute(query, (user_id,)).fetchone()[0])

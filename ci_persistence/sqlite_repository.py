@@ -192,6 +192,9 @@ class SQLiteJobRepository(Repository):
     async def queue_counts(self) -> QueueCounts:
         return await self._read(job_reads.queue_counts)
 
+    async def unfinished_bundle_bytes(self, user_id: UserId) -> int:
+        return await self._read(lambda sql: job_reads.unfinished_bundle_bytes(sql, user_id))
+
     async def lease(self) -> Lease | None:
         return await self._read(leases.present)
 

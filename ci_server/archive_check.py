@@ -7,9 +7,9 @@ first came, its directory once more as a whole. All calls block.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ci_common.bundle import Bundle, BundleLimits, read_bundle
+from ci_common.bundle import BundleLimits, read_bundle
 from ci_common.bundle_store import BundleStore, IncomingBundle
-from ci_common.content_store import Content, ContentStore, read_changes
+from ci_common.content_store import Changes, Content, ContentStore, read_changes
 from ci_common.ids import UserId
 from ci_server.settings import ServerSettings
 
@@ -33,26 +33,28 @@ class ArchiveCheck:
         self._max_bytes = settings.max_upload_bytes
         self._limits: BundleLimits = settings.bundle_limits()
 
-    def judge(
-        self, arrived: IncomingBundle, arrived_bytes: int, user_id: UserId, *, wants_kept: bool
-    ) -> Checked:
-        """Judge what has arrived. The answer's bundle is another one if it had to be composed.
+    def judge(self, arrived: IncomingBundle, arrived_bytes: int, *, wants_kept: bool) -> Checked | Changes:
+        """Judge what has arrived; if it names contents, what there is to compose.
 
         Raises:
-            InvalidInput: it breaks a rule, or names what isn't kept.
-            StorageFull: there is no room to compose it.
+            InvalidInput: it breaks a rule.
         """
         arrived.file.flush()
         bundle = read_bundle(arrived.file, self._limits, references_allowed=True)
         if any(entry.is_reference for entry in bundle.entries):
-            return self._composed(bundle, user_id)
+            return read_changes(bundle)
         if not wants_kept:
             bundle.verify()
             return Checked(arrived, arrived_bytes, None)
         return Checked(arrived, arrived_bytes, list(read_changes(bundle).held.values()))
 
-    def _composed(self, bundle: Bundle, user_id: UserId) -> Checked:
-        changes = read_changes(bundle)
+    def compose(self, changes: Changes, user_id: UserId) -> Checked:
+        """Make a bundle of an archive that names contents.
+
+        Raises:
+            InvalidInput: they aren't kept, or the whole breaks a rule.
+            StorageFull: there is no room for it.
+        """
         composed = self._bundles.receive()
         try:
             contents = self._contents.compose(user_id, changes, composed.file, self._max_bytes)

@@ -20,6 +20,7 @@ from ci_common.repository import JobRepository
 from ci_server.archive_check import ArchiveCheck
 from ci_server.auth import Authenticator, KeyUseRecorder
 from ci_server.blocking import run_blocking
+from ci_server.composing_turns import ComposingTurns
 from ci_server.errors import NotReady
 from ci_server.event_reader import EventReader
 from ci_server.metrics import ReplicaMetrics
@@ -51,7 +52,6 @@ class Services:
     receiver: Receiver
     authenticator: Authenticator
     streams: StreamSources
-    checkers: ThreadPoolExecutor
 
 
 class Backend:
@@ -138,12 +138,12 @@ class Backend:
                     receiver=Receiver(
                         bundles=storage.bundles,
                         check=ArchiveCheck(storage.bundles, storage.contents, self._settings),
+                        turns=ComposingTurns(storage.jobs, self._settings.max_upload_bytes),
                         settings=self._settings,
                         checkers=checkers,
                     ),
                     authenticator=authenticator,
                     streams=streams,
-                    checkers=checkers,
                 )
         finally:
             for task in tasks:

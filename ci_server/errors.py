@@ -1,4 +1,7 @@
-"""How failures become answers: always `{"detail": …}`, with the status that fits."""
+"""How failures become answers: always `{"detail": …}`, with the status that fits.
+
+Where clients act upon one, a `code` stands beside it.
+"""
 
 import logging
 from collections.abc import Callable
@@ -40,6 +43,10 @@ class NotReady(CIError):
     """The database can't be used yet."""
 
 
+class TooMuchUnfinished(CIError):
+    """The caller's unfinished jobs take all the room that one may have by naming contents."""
+
+
 _STATUS: dict[type[CIError], int] = {
     BundleRejected: 400,
     NotPermitted: 401,
@@ -48,11 +55,17 @@ _STATUS: dict[type[CIError], int] = {
     Ambiguous: 409,
     ContentsGone: 409,
     InvalidInput: 422,
+    TooMuchUnfinished: 429,
     StorageBusy: 503,
     SchemaMismatch: 503,
     NotReady: 503,
     StorageFull: 507,
 }
+_CODE: dict[type[CIError], str] = {
+    ContentsGone: "contents_gone",
+    TooMuchUnfinished: "too_much_unfinished",
+}
+"""What clients act upon; they must not have to read sentences."""
 _RETRY_SECONDS = "2"
 
 
@@ -74,7 +87,10 @@ def answer_to(error: CIError) -> JSONResponse:
         headers["WWW-Authenticate"] = "Bearer"
     if status == 503:
         headers["Retry-After"] = _RETRY_SECONDS
-    return JSONResponse({"detail": str(error)}, status_code=status, headers=headers)
+    content = {"detail": str(error)}
+    if (code := _CODE.get(type(error))) is not None:
+        content["code"] = code
+    return JSONResponse(content, status_code=status, headers=headers)
 
 
 def install_error_handlers(app: FastAPI) -> None:

@@ -129,6 +129,10 @@ class Problem(BaseModel):
     """Every answer that is not a success."""
 
     detail: str
+    code: str | None = Field(
+        default=None,
+        description="`contents_gone`: send all files. `too_much_unfinished`: wait for a job's end.",
+    )
 
 
 class _OptionsBody(BaseModel):

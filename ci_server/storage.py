@@ -45,8 +45,8 @@ def sqlite_storage(paths: DataPaths) -> StorageOpener:
             if repository.created:
                 _log.warning("created the database %s", paths.db_path)
             instance_id = await repository.instance_id()
-            bundles = DirectoryBundleStore(paths.data_dir, instance_id)
             contents = DirectoryContentStore(paths.data_dir, instance_id)
+            bundles = DirectoryBundleStore(paths.data_dir, instance_id, reclaim=contents.make_room)
             await feed.start()
             yield Storage(jobs=repository, bundles=bundles, contents=contents, changes=feed.subscribe(None))
         finally:

@@ -10,7 +10,7 @@ import errno
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO
@@ -19,13 +19,14 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from ci_common.bundle_store import BundleStore, IncomingBundle
-from ci_common.content_store import Content
+from ci_common.content_store import Changes, Content
 from ci_common.errors import StorageFull
 from ci_common.ids import UserId
 from ci_common.job_times import Milestone, Stopwatch
 from ci_common.models import SubmitOptions
 from ci_server.archive_check import ArchiveCheck, Checked
 from ci_server.blocking import run_blocking
+from ci_server.composing_turns import ComposingTurns
 from ci_server.errors import UploadRefused
 from ci_server.multipart_form import MAX_OPTIONS_BYTES, SubmissionForm
 from ci_server.schemas import parse_options
@@ -56,6 +57,7 @@ class Receiver:
 
     bundles: BundleStore
     check: ArchiveCheck
+    turns: ComposingTurns
     settings: ServerSettings
     checkers: Executor
 
@@ -70,6 +72,7 @@ async def received_upload(
     Raises:
         UploadRefused: size, speed or form are not acceptable.
         InvalidInput: the options make no sense, or the archive breaks a rule.
+        TooMuchUnfinished: it names contents, and the user's unfinished jobs hold too much already.
         StorageFull: there is no room for it.
         ClientDisconnect: its sender has left.
     """
@@ -80,33 +83,45 @@ async def received_upload(
     form = SubmissionForm(request.headers.get("content-type"), spool.take)
     arrived = await run_blocking(receiver.bundles.receive)
     checked: Checked | None = None
-    try:
-        async for chunk in timely_body(request, settings):
-            form.feed(chunk)
-            await spool.write_to(arrived.file)
-        form.finish()
-        await spool.finish(arrived.file)
-        watch.mark(Milestone.UPLOADED)
-        options = SubmitOptions() if form.options is None else parse_options(form.options)
-        wants_kept = request.headers.get(_KEEP_HEADER, "").lower() == "true"
-        judge = partial(receiver.check.judge, arrived, spool.size_bytes, user_id, wants_kept=wants_kept)
-        checked = await run_blocking(judge, receiver.checkers)
-        watch.mark(Milestone.CHECKED)
-        await run_blocking(checked.bundle.sync)
-        if await request.is_disconnected():
+    async with AsyncExitStack() as turn:
+        try:
+            async for chunk in timely_body(request, settings):
+                form.feed(chunk)
+                await spool.write_to(arrived.file)
+            form.finish()
+            await spool.finish(arrived.file)
+            watch.mark(Milestone.UPLOADED)
+            options = SubmitOptions() if form.options is None else parse_options(form.options)
+            wants_kept = request.headers.get(_KEEP_HEADER, "").lower() == "true"
+            judge = partial(receiver.check.judge, arrived, spool.size_bytes, wants_kept=wants_kept)
+            judged = await run_blocking(judge, receiver.checkers)
+            if isinstance(judged, Changes):
+                await turn.enter_async_context(receiver.turns.turn_of(user_id))
+                await _require_sender(request)
+                judged = await run_blocking(
+                    partial(receiver.check.compose, judged, user_id), receiver.checkers
+                )
+            checked = judged
+            watch.mark(Milestone.CHECKED)
+            await run_blocking(checked.bundle.sync)
             # Whoever cancels while it is being sent must not find that a job was made after all.
-            raise ClientDisconnect
-        yield Upload(
-            bundle=checked.bundle,
-            bundle_bytes=checked.size_bytes,
-            options=options,
-            contents=checked.contents,
-        )
-    finally:
-        await spool.abandon()
-        await run_blocking(arrived.discard)
-        if checked is not None and checked.bundle is not arrived:
-            await run_blocking(checked.bundle.discard)
+            await _require_sender(request)
+            yield Upload(
+                bundle=checked.bundle,
+                bundle_bytes=checked.size_bytes,
+                options=options,
+                contents=checked.contents,
+            )
+        finally:
+            await spool.abandon()
+            await run_blocking(arrived.discard)
+            if checked is not None and checked.bundle is not arrived:
+                await run_blocking(checked.bundle.discard)
+
+
+async def _require_sender(request: Request) -> None:
+    if await request.is_disconnected():
+        raise ClientDisconnect
 
 
 def refuse_announced_size(request: Request, settings: ServerSettings) -> None:

@@ -36,5 +36,5 @@ async def missing_contents(request: Request, caller: Authenticated, services: Re
     if len(body) % DIGEST_BYTES:
         raise UploadRefused(422, f"the body is not a row of SHA-256 digests, {DIGEST_BYTES} bytes each")
     digests = [bytes(body[at : at + DIGEST_BYTES]) for at in range(0, len(body), DIGEST_BYTES)]
-    held = await run_blocking(partial(services.contents.held, caller.user.id, digests), services.checkers)
+    held = await run_blocking(partial(services.contents.held, caller.user.id, digests))
     return MissingContents(missing=[place for place, digest in enumerate(digests) if digest not in held])

@@ -47,7 +47,7 @@ _FORM = {
     }
 }
 _REFUSALS: dict[int | str, dict[str, object]] = {
-    status: {"model": Problem} for status in (400, 401, 408, 409, 413, 415, 422, 503, 507)
+    status: {"model": Problem} for status in (400, 401, 408, 409, 413, 415, 422, 429, 503, 507)
 }
 _STREAM: dict[int | str, dict[str, object]] = {
     200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
@@ -175,6 +175,5 @@ async def _stored(
         # The upload itself found room: it is the database that takes nothing more at present.
         raise NotReady(str(error)) from error
     if is_new and upload.contents is not None:
-        keep = partial(services.contents.keep, submission.user_id, job.id, upload.contents)
-        await run_blocking(keep, services.checkers)
+        await run_blocking(partial(services.contents.keep, submission.user_id, job.id, upload.contents))
     return job, is_new

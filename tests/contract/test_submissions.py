@@ -203,6 +203,17 @@ async def test_queue_is_in_the_order_of_submission(world: World) -> None:
     assert await world.repository.queue_places([second.id]) == {second.id: QueuePlace(1, "soon")}
 
 
+async def test_unfinished_jobs_hold_their_bundles(world: World) -> None:
+    repository = world.repository
+    stranger = await another_user(world)
+    assert await repository.unfinished_bundle_bytes(world.user_id) == 0
+    first, _ = await world.queued(), await world.running()
+    assert await repository.unfinished_bundle_bytes(world.user_id) == 2 * first.bundle_bytes
+    await repository.request_cancel(first.id, Reason.CANCELLED_BY_USER)
+    assert await repository.unfinished_bundle_bytes(world.user_id) == first.bundle_bytes
+    assert await repository.unfinished_bundle_bytes(stranger.user_id) == 0
+
+
 async def test_empty_queue(world: World) -> None:
     assert await world.repository.queue_counts() == QueueCounts(queued=0, running=0)
     assert await world.repository.queued_jobs(10) == []

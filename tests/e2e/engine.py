@@ -100,7 +100,7 @@ class Engine:
             with _gone_is_fine():
                 self.remove_volume(name)
         for network in self._networks():
-            with _gone_is_fine():
+            with _gone_is_fine(), _miscounted_is_fine():
                 network.remove()
         for image in self._client.images.list(all=True, filters=self._filters()):
             with _gone_is_fine():
@@ -112,6 +112,16 @@ class Engine:
 
 def _waits(container: Container) -> bool:
     return str(container.name).startswith("ci-warm-")
+
+
+@contextmanager
+def _miscounted_is_fine() -> Generator[None]:
+    try:
+        yield
+    except APIError as error:
+        # An engine that is busy with many containers at once miscounts what is connected to a network.
+        if error.status_code != 403 or "active endpoints" not in str(error):
+            raise
 
 
 @contextmanager

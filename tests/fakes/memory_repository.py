@@ -135,6 +135,10 @@ class MemoryRepository(MemoryAccounts, Repository):
     async def queue_counts(self) -> QueueCounts:
         return QueueCounts(queued=len(self._in(JobStatus.QUEUED)), running=len(self._in(JobStatus.RUNNING)))
 
+    async def unfinished_bundle_bytes(self, user_id: UserId) -> int:
+        unfinished = [*self._in(JobStatus.QUEUED), *self._in(JobStatus.RUNNING)]
+        return sum(job.bundle_bytes for job in unfinished if job.user_id == user_id)
+
     async def lease(self) -> Lease | None:
         return self._lease
 

@@ -1,6 +1,7 @@
 """The HTTP client against servers that answer, or fall silent, in the middle."""
 
 import asyncio
+import errno
 import io
 import time
 from collections.abc import AsyncGenerator
@@ -12,7 +13,7 @@ import pytest
 
 from ci_client.client import ServerClient
 from ci_client.following import Follower
-from ci_client.problems import ClientError, KeyRefused, Transient, Unreachable
+from ci_client.problems import ClientError, InternalFault, KeyRefused, Transient, Unreachable
 from ci_client.retrying import Patience
 from ci_client.settings import Settings
 from ci_client.uploading import SendingState, Upload
@@ -101,6 +102,58 @@ async def test_a_refusal_with_a_cut_connection_is_a_refusal_or_a_cut() -> None:
         with pytest.raises(ClientError) as caught:
             await asyncio.to_thread(client.submit, upload_of(Zeros(TWO_GIB), TWO_GIB))
     assert isinstance(caught.value, KeyRefused | Transient)
+
+
+@pytest.mark.parametrize("head", [b"100 Continue", b"103 Early Hints\r\nLink: </x>; rel=preload"])
+async def test_an_interim_answer_ends_nothing(head: bytes) -> None:
+    """Nobody asked for it, but proxies send it; before the body, in the middle of it and behind it."""
+    interim = b"HTTP/1.1 " + head + b"\r\n\r\n"
+
+    async def hint(exchange: Exchange) -> None:
+        await exchange.send(interim)
+        left = int(exchange.headers["content-length"])
+        received = len(await exchange.reader.readexactly(left // 2))
+        await exchange.send(interim + interim)
+        received += len(await exchange.reader.readexactly(left - received))
+        await exchange.send(interim)
+        await exchange.json(202, {"job_id": JOB_ID, "status": "queued"})
+
+    zeros = Zeros(32 << 20)
+    async with client_for({SUBMIT: hint}) as client:
+        await asyncio.to_thread(client.submit, upload_of(zeros, 32 << 20))
+    assert zeros.given_bytes == 32 << 20
+
+
+async def test_a_refusal_behind_an_interim_answer_is_heard() -> None:
+    async def refuse(exchange: Exchange) -> None:
+        await exchange.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await exchange.json(401, {"detail": "no such key"})
+        await asyncio.Event().wait()
+
+    zeros = Zeros(TWO_GIB)
+    async with client_for({SUBMIT: refuse}) as client:
+        with pytest.raises(KeyRefused, match="no such key"):
+            await asyncio.to_thread(client.submit, upload_of(zeros, TWO_GIB))
+    assert zeros.given_bytes < TWO_GIB / 8
+
+
+async def test_an_archive_that_can_not_be_read_is_no_broken_connection() -> None:
+    class Damaged(Zeros):
+        def read(self, size: int = -1, /) -> bytes:
+            if self.given_bytes:
+                raise OSError(errno.EIO, "Input/output error")
+            return super().read(size)
+
+    asked = asyncio.Event()
+
+    async def take(exchange: Exchange) -> None:
+        asked.set()
+        await exchange.read_body()
+
+    async with client_for({SUBMIT: take}) as client:
+        with pytest.raises(InternalFault, match=r"the archive in .*: Input/output error"):
+            await asyncio.to_thread(client.submit, upload_of(Damaged(TWO_GIB), TWO_GIB))
+        await asked.wait()
 
 
 async def test_a_silent_stream_is_left_and_taken_up_again() -> None:

@@ -17,12 +17,29 @@ from ci_common.content_store import Changes, Content, ContentsGone, read_changes
 from ci_common.errors import BundleRejected, InvalidInput, StorageFull
 from ci_common.ids import InstanceId, JobId, UserId, new_job_id, new_user_id
 from ci_common.zip_writer import REFERENCE, ZipEntry, end_of_archive
-from ci_persistence.bundle_files import RESERVE_BYTES, DirectoryBundleStore
+from ci_persistence.bundle_files import DirectoryBundleStore
 from ci_persistence.content_files import DirectoryContentStore
+from ci_persistence.disk_room import RESERVE_BYTES, Disk
+from tests.unit.common.raw_zip import RawEntry, RawZip
 
 INSTANCE = InstanceId("instance")
 ANN, BOB = UserId(new_user_id()), UserId(new_user_id())
 UNLIMITED = 1 << 60
+LARGE_DISK_BYTES = 100 << 30
+ROOMY = Disk(LARGE_DISK_BYTES, free_bytes=LARGE_DISK_BYTES // 2)
+TIGHT = Disk(LARGE_DISK_BYTES, free_bytes=LARGE_DISK_BYTES // 10)
+FULL = Disk(LARGE_DISK_BYTES, free_bytes=RESERVE_BYTES - 1)
+
+
+class DiskOfKept:
+    """A disk that has room only while no more than one archive is kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self._kept = folder / "bundles" / INSTANCE / "kept"
+
+    def __call__(self, _folder: Path) -> Disk:
+        count = len(list(self._kept.rglob("*.zip")))
+        return FULL if count > 1 else ROOMY
 
 
 @pytest.fixture
@@ -32,7 +49,7 @@ def bundles(tmp_path: Path) -> DirectoryBundleStore:
 
 @pytest.fixture
 def store(tmp_path: Path) -> DirectoryContentStore:
-    return DirectoryContentStore(tmp_path, INSTANCE)
+    return DirectoryContentStore(tmp_path, INSTANCE, disk_of=lambda _folder: ROOMY)
 
 
 def kept_names(tmp_path: Path, user: UserId = ANN) -> list[str]:
@@ -170,6 +187,15 @@ def test_another_size_than_announced_is_refused(
         composed(bundles, store, changes_of(("a", lie)))
 
 
+def test_a_kept_archive_that_was_cut_off_is_as_good_as_gone(
+    tmp_path: Path, changes_of: ChangesOf, bundles: DirectoryBundleStore, store: DirectoryContentStore
+) -> None:
+    job_id, contents = submitted(bundles, store, {"a": NOISE})
+    os.truncate(tmp_path / "bundles" / INSTANCE / "kept" / ANN / f"{job_id}.zip", 1000)
+    with pytest.raises(ContentsGone, match="send all of them"):
+        composed(bundles, store, changes_of(("a", contents["a"])))
+
+
 def test_limits_hold_for_what_is_composed(
     tmp_path: Path, changes_of: ChangesOf, bundles: DirectoryBundleStore, store: DirectoryContentStore
 ) -> None:
@@ -178,9 +204,23 @@ def test_limits_hold_for_what_is_composed(
     target = bundles.receive()
     with pytest.raises(InvalidInput, match="CI_MAX_UPLOAD_BYTES"):
         store.compose(ANN, changes, target.file, 500_000)
-    full = DirectoryContentStore(tmp_path, INSTANCE, free_bytes=lambda _folder: RESERVE_BYTES)
+    full = DirectoryContentStore(tmp_path, INSTANCE, disk_of=lambda _folder: FULL)
     with pytest.raises(StorageFull):
         full.compose(ANN, changes, target.file, UNLIMITED)
+    assert os.fstat(target.file.fileno()).st_size == 0
+    target.discard()
+
+
+def test_data_of_links_count_as_all_others(
+    bundles: DirectoryBundleStore, store: DirectoryContentStore
+) -> None:
+    blocks_of_nothing = b"\0\0\0\xff\xff" * 20_000
+    link = RawEntry(b"link", b"a", mode=0o120777, packed=blocks_of_nothing + b"\x4b\x04\0")
+    archive = io.BytesIO(RawZip([link]).build())
+    changes = read_changes(read_bundle(archive, BundleLimits(), references_allowed=True))
+    target = bundles.receive()
+    with pytest.raises(InvalidInput, match="CI_MAX_UPLOAD_BYTES"):
+        store.compose(ANN, changes, target.file, 50_000)
     assert os.fstat(target.file.fileno()).st_size == 0
     target.discard()
 
@@ -190,7 +230,7 @@ def test_what_is_swept_meanwhile_is_gone_and_what_is_open_is_read(
 ) -> None:
     _, contents = submitted(bundles, store, {"a": TEXT})
     changes = changes_of(("a", contents["a"]))
-    DirectoryContentStore(tmp_path, INSTANCE, longest_seconds=-1).sweep()
+    DirectoryContentStore(tmp_path, INSTANCE, longest_seconds=-1, disk_of=lambda _folder: ROOMY).sweep()
     assert kept_names(tmp_path) == []
     with pytest.raises(ContentsGone):
         composed(bundles, store, changes)
@@ -199,7 +239,7 @@ def test_what_is_swept_meanwhile_is_gone_and_what_is_open_is_read(
 def test_of_one_project_two_are_kept_and_of_several_the_newest(
     tmp_path: Path, bundles: DirectoryBundleStore
 ) -> None:
-    store = DirectoryContentStore(tmp_path, INSTANCE, most_for_a_user=2)
+    store = DirectoryContentStore(tmp_path, INSTANCE, most_for_a_user=2, disk_of=lambda _folder: ROOMY)
     common = {"common": TEXT, "more": NOISE}
     jobs = [submitted(bundles, store, {**common, "own": bytes([n]) * 70})[0] for n in range(4)]
     others = [submitted(bundles, store, {"other": os.urandom(1000)})[0] for _ in range(2)]
@@ -236,14 +276,44 @@ def test_leftovers_of_a_crash_are_swept(
     assert not folder.exists()
 
 
-def test_little_free_disk_gives_everything_up(tmp_path: Path, bundles: DirectoryBundleStore) -> None:
-    store = DirectoryContentStore(tmp_path, INSTANCE)
+def test_a_disk_that_is_not_roomy_gives_everything_up(
+    tmp_path: Path, bundles: DirectoryBundleStore, store: DirectoryContentStore
+) -> None:
     submitted(bundles, store, {"a": TEXT})
     submitted(bundles, store, {"b": NOISE}, user=BOB)
     store.sweep()
     assert kept_names(tmp_path) != []
-    DirectoryContentStore(tmp_path, INSTANCE, free_bytes=lambda _folder: 0).sweep()
+    tight = DirectoryContentStore(tmp_path, INSTANCE, disk_of=lambda _folder: TIGHT)
+    tight.sweep()
     assert kept_names(tmp_path) == kept_names(tmp_path, BOB) == []
+    submitted(bundles, tight, {"a": TEXT})
+    assert kept_names(tmp_path) == []
+
+
+def test_an_upload_gets_the_room_that_kept_archives_take(
+    tmp_path: Path, bundles: DirectoryBundleStore, store: DirectoryContentStore
+) -> None:
+    oldest, _ = submitted(bundles, store, {"a": TEXT})
+    submitted(bundles, store, {"b": NOISE}, user=BOB)
+    hour_ago = time.time() - 3600
+    os.utime(tmp_path / "bundles" / INSTANCE / "kept" / ANN / f"{oldest}.index", (hour_ago, hour_ago))
+    disk = DiskOfKept(tmp_path)
+    kept = DirectoryContentStore(tmp_path, INSTANCE, disk_of=disk)
+    receiving = DirectoryBundleStore(tmp_path, INSTANCE, reclaim=kept.make_room, disk_of=disk)
+    receiving.receive().discard()
+    assert (kept_names(tmp_path), len(kept_names(tmp_path, BOB))) == ([], 2)
+    with pytest.raises(StorageFull):
+        DirectoryBundleStore(tmp_path, INSTANCE, disk_of=lambda _folder: Disk(1 << 40, 0)).receive()
+
+
+def test_what_is_put_together_gets_the_room_of_other_kept_archives(
+    tmp_path: Path, changes_of: ChangesOf, bundles: DirectoryBundleStore, store: DirectoryContentStore
+) -> None:
+    _, contents = submitted(bundles, store, {"a": TEXT})
+    submitted(bundles, store, {"b": NOISE}, user=BOB)
+    kept = DirectoryContentStore(tmp_path, INSTANCE, disk_of=DiskOfKept(tmp_path))
+    assert composed(bundles, kept, changes_of(("a", contents["a"]))) == {"a": TEXT}
+    assert (len(kept_names(tmp_path)), kept_names(tmp_path, BOB)) == (2, [])
 
 
 def test_a_job_that_has_ended_already_is_no_fault(

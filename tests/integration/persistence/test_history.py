@@ -39,6 +39,7 @@ QUERIES: dict[str, Query] = {
     "running_jobs": lambda sql, _, __: job_reads.jobs_in_status(sql, JobStatus.RUNNING),
     "queue_places": lambda sql, _, job_id: job_reads.queue_places(sql, [job_id]),
     "queue_counts": lambda sql, _, __: job_reads.queue_counts(sql),
+    "unfinished_bundle_bytes": lambda sql, world, _: job_reads.unfinished_bundle_bytes(sql, world.user_id),
     "lease": lambda sql, _, __: leases.present(sql),
     "keys_with_prefix": lambda sql, _, __: accounts.keys_with_prefix(sql, "abcdefgh"),
     "record_key_use": lambda sql, world, _: accounts.record_key_use(

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ci_common.models import Reason
 from ci_common.zip_writer import REFERENCE, ZipEntry, end_of_archive
 from ci_persistence.sqlite_repository import SQLiteJobRepository
 from tests.integration.server.serving import Account, ServerProcess, form, new_account, project
@@ -101,6 +102,7 @@ async def test_nobody_else_can_name_it(
     answer = await submit(client, other, naming({}, {"a.py": OLD["a.py"]}))
     assert answer.status_code == 409
     assert "send all of them" in answer.json()["detail"]
+    assert answer.json()["code"] == "contents_gone"
     assert await repository.list_jobs(other.user_id, 10) == []
 
 
@@ -169,5 +171,27 @@ async def test_limits_hold_for_what_is_composed_and_for_questions(
             assert "CI_MAX_UPLOAD_BYTES" in refused.json()["detail"]
             assert (await missing(client, account, b"x" * 32 * 6)).status_code == 413
             assert (await missing(client, account, b"x" * 32 * 5)).status_code == 200
+    finally:
+        server.stop()
+
+
+async def test_unfinished_jobs_bound_what_may_be_put_together(
+    tmp_path: Path, repository: SQLiteJobRepository, shared_db: Path, account: Account
+) -> None:
+    server = ServerProcess(shared_db, tmp_path / "log", {"CI_MAX_UPLOAD_BYTES": "12000"})
+    names = naming({}, {"1": OLD["b.bin"], "2": OLD["b.bin"]})
+    try:
+        async with httpx.AsyncClient(base_url=server.url, trust_env=False) as client:
+            await submit(client, account, project(OLD), Keep_Contents="true")
+            answers = await asyncio.gather(*(submit(client, account, names) for _ in range(4)))
+            refused = [answer for answer in answers if answer.status_code != 202]
+            assert len(refused) == 3
+            for answer in refused:
+                assert (answer.status_code, answer.json()["code"]) == (429, "too_much_unfinished")
+                assert "ci list" in answer.json()["detail"]
+            assert (await submit(client, account, project(OLD))).status_code == 202
+            for job in await repository.list_jobs(account.user_id, 10):
+                await repository.request_cancel(job.id, Reason.CANCELLED_BY_USER)
+            assert (await submit(client, account, names)).status_code == 202
     finally:
         server.stop()

@@ -85,6 +85,19 @@ def test_whoever_stops_a_sender_knows_whether_a_job_can_exist() -> None:
             state.check()
 
 
+def test_a_refusal_tells_of_its_own_try_alone() -> None:
+    """An earlier try whose connection broke may still become a job."""
+    state = SendingState()
+    state.release_end()
+    state.refused()
+    assert not state.may_exist
+    state.release_end()  # unanswered
+    state.release_end()
+    state.refused()
+    assert state.may_exist
+    assert state.stop()
+
+
 def test_time_that_has_passed_is_enough() -> None:
     began = time.monotonic()
     assert not Waiter().wait(lambda: False, timeout_seconds=0.05)

@@ -136,6 +136,13 @@ def test_contradictory_kinds_are_refused() -> None:
     assert "directory, but holds data" in refusal(archive_of(RawEntry(b"x/", b"1", mode=0o040755)))
 
 
+def test_data_that_unpack_to_nothing_are_refused_in_a_directory() -> None:
+    nothing = b"\0\0\0\xff\xff" * 1000 + b"\x03\0"
+    assert "directory, but holds data" in refusal(archive_of(RawEntry(b"x/", mode=0o040755, packed=nothing)))
+    usual = archive_of(RawEntry(b"x/", mode=0o040755, packed=b"\x03\0"), RawEntry(b"y", b"1"))
+    read_bundle(io.BytesIO(usual), BundleLimits()).verify()
+
+
 @pytest.mark.parametrize("archive", [b"", b"PK", b"hello world", b"\0" * 100_000, b"PK\x03\x04" + b"x" * 100])
 def test_what_is_no_zip_is_refused(archive: bytes) -> None:
     assert "not a zip archive" in refusal(archive)

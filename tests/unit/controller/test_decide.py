@@ -176,6 +176,12 @@ CASES: list[tuple[str, Job, Seen, Action]] = [
         Nothing(),
     ),
     (
+        "perhaps not heard yet",
+        job_with(cancel=Reason.CANCELLED_BY_USER),
+        replace(SEEN, stopping=Stopping.TO_ASK_AGAIN),
+        AskToStop(),
+    ),
+    (
         "deaf to cancellation",
         job_with(cancel=Reason.CANCELLED_BY_USER),
         replace(SEEN, stopping=Stopping.OVERDUE),

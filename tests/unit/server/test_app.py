@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import io
+import threading
 import zipfile
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -23,12 +24,26 @@ from ci_server.factory import create_app
 from ci_server.settings import ServerSettings
 from ci_server.storage import Storage
 from ci_server.stream_hub import Wake
+from tests.e2e.conditions import PATIENCE_SECONDS
 from tests.fakes.memory_repository import MemoryRepository
 
 
 class FullFile(io.BytesIO):
     def write(self, data: object, /) -> int:
         raise OSError(errno.ENOSPC, "no space")
+
+
+class HeldFile(io.BytesIO):
+    """Whoever judges it waits."""
+
+    def __init__(self, judging: threading.Semaphore, may_go_on: threading.Event) -> None:
+        super().__init__()
+        self._judging = judging
+        self._may_go_on = may_go_on
+
+    def flush(self) -> None:
+        self._judging.release()
+        self._may_go_on.wait()
 
 
 class Incoming(IncomingBundle):
@@ -168,6 +183,23 @@ async def test_a_submission_is_synced_before_it_is_published() -> None:
     assert answer.status_code == 202
     assert list(world.bundles.published) == [answer.json()["job_id"]]
     assert (world.bundles.synced, world.bundles.open_files) == (1, 0)
+
+
+async def test_a_question_does_not_wait_behind_uploads_that_are_judged() -> None:
+    world = World()
+    judging, may_go_on = threading.Semaphore(0), threading.Event()
+    world.bundles.make_file = lambda: HeldFile(judging, may_go_on)
+    async with world.client() as client:
+        uploads = [asyncio.create_task(submit(world, client)) for _ in range(3)]
+        for _ in range(2):
+            await asyncio.to_thread(judging.acquire)
+        try:
+            question = client.post("/contents/missing", headers=world.headers, content=b"x" * 32)
+            answer = await asyncio.wait_for(question, PATIENCE_SECONDS)
+        finally:
+            may_go_on.set()
+        assert answer.json() == {"missing": [0]}
+        assert [(await upload).status_code for upload in uploads] == [202] * 3
 
 
 async def test_below_the_reserve_of_disk_nothing_is_received() -> None:

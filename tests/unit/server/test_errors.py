@@ -3,6 +3,7 @@ import json
 import pytest
 
 from ci_common import errors
+from ci_common.content_store import ContentsGone
 from ci_common.errors import CIError, InvalidInput
 from ci_server.errors import Ambiguous, NotReady, UploadRefused, answer_to, status_of
 from ci_server.schemas import parse_options
@@ -33,6 +34,10 @@ def test_each_failure_has_its_status(error: CIError, status: int) -> None:
     assert status_of(error) == answer.status_code == status
     assert json.loads(bytes(answer.body)) == {"detail": "x"}
     assert ("retry-after" in answer.headers) == (status == 503)
+
+
+def test_what_clients_act_on_has_a_code() -> None:
+    assert json.loads(bytes(answer_to(ContentsGone("x")).body)) == {"detail": "x", "code": "contents_gone"}
 
 
 def test_refused_options_do_not_show_what_was_sent() -> None:
