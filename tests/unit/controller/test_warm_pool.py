@@ -7,20 +7,21 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from ci_common.clock import utc_now
-from ci_common.ids import ContainerId, InstanceId, VolumeName
+from ci_common.ids import ContainerId, InstanceId, UserId, VolumeName
 from ci_common.models import Environment, Job, Stage
 from ci_controller.container_manager import ContainerManager
 from ci_controller.container_request import ContainerRequest
-from ci_controller.container_view import ContainerView
+from ci_controller.container_view import ContainerView, Role
 from ci_controller.engine_errors import EngineRefused, VolumeMissing
 from ci_controller.installer import InstallerSettings
 from ci_controller.readiness import EngineReadiness, Site
-from ci_controller.seeds import Seeder
+from ci_controller.seeds import Seed, Seeder, seed_of
 from ci_controller.settings import ControllerSettings
 from ci_controller.slots import Slots
 from ci_controller.warm_pool import WarmPool
 from tests.contract.world import World, a_run, an_environment
 from tests.fakes.memory_repository import MemoryRepository
+from tests.unit.controller.test_environments import requirements_of
 
 TURNS = 1000
 INSTANCE = InstanceId("01234567-89ab-cdef-0123-456789abcdef")
@@ -62,6 +63,13 @@ class FailingEngine(ContainerManager):
 
     async def create_volume(self, name: VolumeName) -> None:
         self._ask("create_volume", name)
+
+
+class Fetched(Seeder):
+    """All wheels come at once."""
+
+    async def fetch(self, container_id: ContainerId, seed: Seed, slot: int) -> bool:
+        return True
 
 
 class Ready(EngineReadiness):
@@ -127,7 +135,7 @@ async def stand(limit: int = 4) -> AsyncGenerator[Stand]:
     world = await World.create(repository)
     engine, ready, slots = FailingEngine(), Ready(), Slots(4)
     settings = ControllerSettings(warm_containers=limit)
-    seeder = Seeder(engine, InstallerSettings(), cpus=1.0)
+    seeder = Fetched(engine, InstallerSettings(), cpus=1.0)
     pool = WarmPool(repository, engine, ready, slots, seeder, settings, INSTANCE, world.fence)
     keeper = asyncio.create_task(pool.keep())
     try:
@@ -222,6 +230,24 @@ async def test_expired_environments_are_not_waited_for() -> None:
         await at.tended(lambda: any(_tests_on(request, "old") for request in at.engine.made.values()))
         await at.world.repository.forget_environment(at.world.fence, entry.volume)
         await at.tended(lambda: not any(_tests_on(request, "old") for request in at.engine.made.values()))
+
+
+async def test_wheels_wait_for_their_owner_alone_and_not_for_a_fresh_installation() -> None:
+    async with stand() as at:
+        owner = at.world.user_id
+        at.pool.seed(seed_of(owner, requirements_of("pytest\n"), utc_now()))
+        await at.tended(lambda: len(at.engine.made) == 4)
+        assert {request.role for request in at.engine.made.values()} == {Role.WARM}, "the fetch is over"
+        empty = await at.pool.take_installer(UserId("stranger"), fresh=False)
+        assert empty is not None
+        assert empty.owner is None
+        assert await at.pool.take_installer(UserId("another"), fresh=False) is None
+        assert await at.pool.take_installer(owner, fresh=True) is None
+        seeded = await at.pool.take_installer(owner, fresh=False)
+        assert seeded is not None
+        assert seeded.owner == owner
+        for waiting in (empty, seeded):
+            at.pool.let_go(waiting)
 
 
 def _tests_on(request: ContainerRequest, volume: str) -> bool:
