@@ -1,11 +1,13 @@
 """Where a submission's milliseconds go, drawn from real traces: a bar a phase, medians of several.
 
+    python -m benchmarks.waterfall --warm 15 -o docs/warm-submission.svg
     python -m benchmarks.waterfall JOB… -o docs/warm-submission.svg
     python -m benchmarks.waterfall --from-json FILE --from-json FILE … -o docs/warm-submission.svg
 
-A FILE is what `ci submit test --timing-json FILE` writes, or what `ci status JOB --timing --json` prints;
-the former holds the client's phases too. A JOB is asked for with the `ci` beside this interpreter, by the
-settings of whoever runs this.
+The first makes the submissions itself, on an installation of its own. A FILE is what
+`ci submit test --timing-json FILE` writes, or what `ci status JOB --timing --json` prints; the former holds
+the client's phases too. A JOB is asked for with the `ci` beside this interpreter, by the settings of whoever
+runs this.
 """
 
 import argparse
@@ -14,6 +16,8 @@ import math
 import statistics
 import subprocess
 import sys
+import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +27,8 @@ from html import escape
 from itertools import pairwise
 from pathlib import Path
 
-from benchmarks.installation import command
+from benchmarks import sample_projects
+from benchmarks.installation import command, temporary_installation
 from ci_client.timing import times_in, times_of
 from ci_client.wire import JsonObject, is_array, is_object, json_value
 from ci_common.job_times import JobTimes, Milestone, joined, phases_of
@@ -37,6 +42,8 @@ _PLOT_LEFT, _PLOT_RIGHT = _MARGIN + _NAMES_WIDTH, _WIDTH - _MARGIN - _LABEL_WIDT
 _TOP, _ROW, _BAR = 100, 24, 14
 _LEAST_BAR_WIDTH = 1.5
 _MAX_TICKS = 8
+_PAUSE_SECONDS = 2.0
+"""Between submissions: the next one's container has been started by then."""
 
 
 class Side(StrEnum):
@@ -240,16 +247,36 @@ def _trace_of_job(job: str) -> str:
     return asked.stdout
 
 
+def warm_traces(count: int) -> list[str]:
+    """Traces of a small project's submissions to an installation of their own, its packages cached."""
+    with tempfile.TemporaryDirectory(prefix="ci-waterfall-") as name:
+        folder = Path(name)
+        for each in ("installation", "project"):
+            (folder / each).mkdir()
+        project, texts = sample_projects.small(folder / "project"), list[str]()
+        with temporary_installation(folder / "installation") as installation:
+            for number in range(count + 1):
+                file = folder / f"{number}.json"
+                done = installation.ci("submit", "test", "--timing-json", str(file), "--", "-q", cwd=project)
+                if done.returncode != 0:
+                    raise RuntimeError(done.stderr.decode(errors="replace"))
+                texts.append(file.read_text("utf-8"))
+                time.sleep(_PAUSE_SECONDS)
+        return texts[1:]
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.waterfall", description=__doc__)
     parser.add_argument("jobs", nargs="*", metavar="JOB")
     parser.add_argument("--from-json", action="append", default=[], type=Path, metavar="FILE")
+    parser.add_argument("--warm", type=int, default=0, metavar="N", help="make N warm submissions for it")
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="FILE")
     parser.add_argument("--title", default="Where a warm submission's milliseconds go")
     chosen = parser.parse_args()
     files: list[Path] = chosen.from_json
-    texts = [*(file.read_text("utf-8") for file in files), *map(_trace_of_job, chosen.jobs)]
+    texts = warm_traces(chosen.warm) if chosen.warm else []
+    texts += [*(file.read_text("utf-8") for file in files), *map(_trace_of_job, chosen.jobs)]
     traces = [times for times in map(times_of_both, read_traces(texts)) if times.moments]
     if not traces:
         parser.error("no job whose times are known: name some, or files with --from-json")
