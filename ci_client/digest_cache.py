@@ -72,6 +72,8 @@ def _memory_devices() -> frozenset[int]:
 
 def devices_in_memory(mounts: str) -> frozenset[int]:
     """Of the system's list of mounts, the devices whose files never reach a disk."""
+    if sys.platform == "win32":  # it keeps no such list, and nothing there is certain anyway
+        return frozenset()
     devices: set[int] = set()
     for line in mounts.splitlines():
         mount, _, file_system = line.partition(" - ")
