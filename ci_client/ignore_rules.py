@@ -36,9 +36,8 @@ class PatternFile:
     """One ignore file, with the lines of its patterns."""
 
     def __init__(self, text: str, name: str) -> None:
-        # Most projects leave this to git, and the import takes time.
-        from pathspec import GitIgnoreSpec  # noqa: PLC0415
-        from pathspec.patterns.gitignore import GitIgnorePatternError  # noqa: PLC0415
+        from pathspec import GitIgnoreSpec  # noqa: PLC0415 - slow to import, and most projects don't need it
+        from pathspec.patterns.gitignore import GitIgnorePatternError  # noqa: PLC0415 - as above
 
         lines = text.splitlines()
         try:

@@ -230,9 +230,8 @@ class _Submission:
             return 0
         self._console.plain_line(f"Job ID: {self.job_id}")
         began = time.monotonic()
-        # Loaded only now, while the server is about to start the job.
-        from ci_client.results import tell_end  # noqa: PLC0415
-        from ci_client.watching import follow  # noqa: PLC0415
+        from ci_client.results import tell_end  # noqa: PLC0415 - while the server is about to start the job
+        from ci_client.watching import follow  # noqa: PLC0415 - as above
 
         self.end = follow(
             self._settings, self._client, self._console, self.job_id, after=0, moments=self._moments

@@ -25,7 +25,6 @@ class Admission:
         readiness: EngineReadiness,
         queue: WorkQueue,
         slots: Slots,
-        capacity: int,
         watches: Stopwatches,
         news: asyncio.Event,
     ) -> None:
@@ -33,7 +32,6 @@ class Admission:
         self._manager = manager
         self._readiness = readiness
         self._queue = queue
-        self._capacity = capacity
         self._watches = watches
         self._news = news
         self._installing: dict[str, JobId] = {}
@@ -58,7 +56,7 @@ class Admission:
             return
         if not self.is_open:
             await self._adopt_running()
-        for job in await self._repository.queued_jobs(len(self._parked) + 2 * self._capacity):
+        for job in await self._repository.queued_jobs(len(self._parked) + 2 * self.slots.capacity):
             if job.id in self._parked or self.slots.of(job.id) is not None:
                 continue
             if not self.slots.take(job.id):

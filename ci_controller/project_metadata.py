@@ -19,7 +19,6 @@ PLACEHOLDER_VERSION = "0"
 """Stands for a version that only the build backend knows."""
 
 _NAME = re.compile(r"[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]")
-_ELSEWHERE = re.compile(r"(https?|[a-z]+\+(https?|ssh|git)):", re.IGNORECASE)
 _DEPENDENCY_FIELDS = frozenset({"dependencies", "optional-dependencies", "requires-python"})
 
 

@@ -91,9 +91,7 @@ class Reconciler:
         self._time = Timekeeping(settings.job_timeout_seconds)
         self.queue = WorkQueue(self.turn)
         self.attempts = Attempts(self._attempt_ended)
-        self.admission = Admission(
-            repository, manager, readiness, self.queue, slots, settings.capacity, launcher.watches, news
-        )
+        self.admission = Admission(repository, manager, readiness, self.queue, slots, launcher.watches, news)
         self._attendant = Attendant(repository, manager, launcher, fence)
         self._starter = Starter(
             repository, planner, launcher, readiness, self.admission, self._time, settings, fence

@@ -19,14 +19,15 @@ class Slots:
     """Who holds which place and number."""
 
     def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
+        self.capacity = capacity
+        """How many jobs may run at once."""
         self._held: dict[JobId, int] = {}
         self._reserved: set[int] = set()
 
     @property
     def free(self) -> int:
         """How many more jobs may start now."""
-        return max(0, self._capacity - len(self._held))
+        return max(0, self.capacity - len(self._held))
 
     def of(self, job_id: JobId) -> int | None:
         """The number of the job that holds a place."""

@@ -40,7 +40,7 @@ class Engine:
 
     def installing(self, job_id: str) -> Container | None:
         """A running container that installs packages for the job."""
-        return next((c for c in self.containers(f"install-{job_id}") if c.status == "running"), None)
+        return self.running(f"install-{job_id}")
 
     def waiting(self) -> list[Container]:
         """Its running containers that were started ahead and belong to no job yet."""
